@@ -1,0 +1,119 @@
+"""What can go wrong through no fault of ours, and how it is said.
+
+    BenchError                 exit code 1: an input was refused
+    ├── RunRefused             a run file breaks one or more rules; carries every Problem found
+    ├── CardRefused            a submission's card cannot be used
+    ├── UsageError             exit code 2: the command was called in a way it does not take
+    └── TaskDataError          exit code 3: a frozen task is missing, corrupt or cannot be rebuilt
+
+Only borders (readers of files, the command line, the network) raise these. Anything
+else that escapes is our own bug: the command line says so and ends with exit code 70.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+SHOWN = 80
+"""Characters of a found value that a message repeats."""
+
+REPORTED = 20
+"""Problems of one file that are listed in full; the rest are counted."""
+
+
+class BenchError(Exception):
+    """An input was refused; the message says what, where, and how to mend it."""
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """A command or function was called in a way it does not take."""
+
+    exit_code = 2
+
+
+class TaskDataError(BenchError):
+    """A frozen task is missing, corrupt, or could not be rebuilt."""
+
+    exit_code = 3
+
+
+class CardRefused(BenchError):
+    """A submission's card cannot be used."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One rule broken at one place of a run file."""
+
+    code: str
+    message: str
+    line: int | None = None
+    """1-based line, or None where the problem is the whole file's."""
+    field: str = ""
+    """The field at fault, such as ``items[3]``."""
+
+    def render(self, name: str) -> str:
+        """The problem as one line of text, as compilers print theirs."""
+        place = name if self.line is None else f"{name}:{self.line}"
+        field = f" {self.field}:" if self.field else ""
+        return f"{place}: error[{self.code}]{field} {self.message}"
+
+
+class RunRefused(BenchError):
+    """A run file breaks one or more rules.
+
+    `problems` holds the first `REPORTED` of them in file order, `total` counts all.
+    """
+
+    def __init__(self, name: str, problems: Sequence[Problem], total: int) -> None:
+        self.name = name
+        self.problems = list(problems)
+        self.total = total
+        lines = [problem.render(name) for problem in self.problems]
+        if total > len(lines):
+            lines.append(f"{name}: … and {total - len(lines)} more problems")
+        super().__init__("\n".join(lines))
+
+
+def shown(value: object, limit: int = SHOWN) -> str:
+    """A found value in quotes, escaped to printable ASCII and cut to `limit` characters.
+
+    What strangers wrote must not reach a terminal or a log as it stands.
+    """
+    text = value if isinstance(value, str) else repr(value)
+    cut = text[:limit]
+    escaped = cut.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    tail = "…" if len(text) > limit else ""
+    return f'"{escaped}{tail}"' if isinstance(value, str) else escaped + tail
+
+
+def _folded(identifier: str) -> str:
+    """An id with all that people get wrong removed: case, Unicode form, spaces, zeros."""
+    text = unicodedata.normalize("NFKC", identifier).casefold()
+    return "".join(text.split()).lstrip("0") or "0"
+
+
+def nearest(found: str, expected: Iterable[str]) -> str | None:
+    """The expected id that `found` was probably meant to be, or None.
+
+    First one that differs only in case, Unicode form, spaces or leading zeros; else
+    the most similar by `difflib`, among the first 2,000 so that a message stays cheap.
+    """
+    options = list(expected)
+    wanted = _folded(found[:SHOWN])
+    for option in options:
+        if _folded(option) == wanted:
+            return option
+    close = difflib.get_close_matches(found[:SHOWN], options[:2000], n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def nearest_hint(found: str, expected: Iterable[str]) -> str:
+    """``; nearest: "tt99"`` for messages, or an empty string."""
+    near = nearest(found, expected)
+    return "" if near is None else f"; nearest: {shown(near)}"

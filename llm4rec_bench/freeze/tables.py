@@ -1,0 +1,260 @@
+"""The pure part of freezing: a log and a recipe in, the tables of a frozen task out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm4rec_bench.errors import TaskDataError
+from llm4rec_bench.interactions import Codes, Log, Rows, at_least, first_events, in_order
+from llm4rec_bench.pools import PERMUTATIONS, Negatives, hash_keys, negatives, shuffled
+from llm4rec_bench.sources import RawData
+from llm4rec_bench.split import TEST, VALIDATION, Held, Outcome, hold_out
+from llm4rec_bench.task import FORMAT, Manifest, Recipe, tables
+from llm4rec_bench.task.recipe import HubPin, TableEntry
+from llm4rec_bench.texts import displayed
+
+
+@dataclass(frozen=True, slots=True)
+class _Catalogue:
+    """The items of a task in hash order, and how to get there from a log's item codes."""
+
+    table: pa.Table
+    row_of_code: Codes
+    """Row of each item code of the log; -1 for an item that is not in the task."""
+    text: Codes
+    """A number for each row's displayed text; equal where the texts are."""
+
+    def ids(self, rows: npt.NDArray[np.integer]) -> pa.Array:
+        return self.table["item_id"].combine_chunks().take(pa.array(rows.reshape(-1)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The requests of one split with their histories as rows of the catalogue."""
+
+    split: str
+    held: Held
+    request_ids: list[str]
+    target: Codes
+    history: Codes
+    lengths: Rows
+    visible_events: npt.NDArray[np.int64]
+
+
+def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str, int]]:
+    """The tables of the task that `recipe` makes of `raw`, by name, and what was counted.
+
+    Linear in the rows of the log, and independent of their order. Raises TaskDataError
+    where the data cannot carry the recipe (no requests left, pools too large).
+    """
+    log, counts = _filtered(recipe, raw)
+    outcome = hold_out(log, recipe.split, recipe.filters.k_core)
+    catalogue = _catalogue(recipe, raw, log, outcome)
+    asked = [_asked(log, outcome, catalogue, split) for split in (VALIDATION, TEST)]
+    frozen = {
+        tables.INTERACTIONS: _interactions(log, outcome),
+        tables.ITEMS: catalogue.table,
+        tables.REQUESTS: pa.concat_tables([_requests(log, part, catalogue) for part in asked]),
+        tables.TARGETS: pa.concat_tables([_targets(part, catalogue) for part in asked]),
+    }
+    if raw.descriptions is not None:
+        frozen[tables.DESCRIPTIONS] = _descriptions(raw.descriptions, catalogue)
+    for name, track in recipe.tracks.items():
+        if track.negatives is not None:
+            frozen[tables.candidates(name)] = pa.concat_tables(
+                [_pools(recipe.salt, name, track.negatives, part, catalogue) for part in asked]
+            )
+    return frozen, counts | outcome.counts | _sizes(frozen)
+
+
+def _filtered(recipe: Recipe, raw: RawData) -> tuple[Log, dict[str, int]]:
+    log = in_order(raw.log, recipe.salt)
+    counts = {"raw_interactions": len(log)}
+    if recipe.filters.min_rating is not None:
+        log = at_least(log, recipe.filters.min_rating)
+        counts["below_min_rating"] = counts["raw_interactions"] - len(log)
+    first = first_events(log)
+    counts["repeated_interactions"] = len(log) - len(first)
+    if not len(first):
+        raise TaskDataError("the filters leave no interaction; loosen them in task.toml")
+    return first, counts
+
+
+def _catalogue(recipe: Recipe, raw: RawData, log: Log, outcome: Outcome) -> _Catalogue:
+    occurs = outcome.train | outcome.validation
+    codes = np.unique(np.r_[log.item[occurs], log.item[outcome.held[TEST].target]])
+    ids = log.item_ids.take(pa.array(codes))
+    order = np.argsort(hash_keys(recipe.salt, "item order", ids.to_pylist()), kind="stable")
+    found = pc.index_in(ids.take(pa.array(order)), value_set=raw.items["item_id"].combine_chunks())
+    table = _shaped(raw.items.take(found), tables.ITEMS)
+    row_of_code = np.full(len(log.item_ids), -1, np.int32)
+    row_of_code[codes[order]] = np.arange(len(codes), dtype=np.int32)
+    texts = pc.dictionary_encode(displayed(table["title"], table["year"])).combine_chunks()
+    return _Catalogue(table, row_of_code, texts.indices.to_numpy())
+
+
+def _shaped(table: pa.Table, name: str) -> pa.Table:
+    schema = tables.schema(name)
+    return table.select(schema.names).cast(schema).combine_chunks()
+
+
+def _interactions(log: Log, outcome: Outcome) -> pa.Table:
+    rows = np.flatnonzero(outcome.train | outcome.validation)
+    rows = rows[np.argsort(log.timestamp[rows], kind="stable")]
+    rating = log.rating[rows]
+    part = pa.array(np.where(outcome.validation[rows], "validation", "train"))
+    return _table(
+        tables.INTERACTIONS,
+        user_id=log.user_ids.take(pa.array(log.user[rows])),
+        item_id=log.item_ids.take(pa.array(log.item[rows])),
+        timestamp=pa.array(log.timestamp[rows]),
+        rating=pa.array(rating, mask=np.isnan(rating)),
+        part=part,
+    )
+
+
+def _table(name: str, **columns: pa.Array) -> pa.Table:
+    schema = tables.schema(name)
+    return pa.table([columns[field].cast(schema.field(field).type) for field in schema.names],
+                    schema=schema)  # fmt: skip
+
+
+def _asked(log: Log, outcome: Outcome, catalogue: _Catalogue, split: str) -> _Asked:
+    held = outcome.held[split]
+    visible = outcome.train | outcome.validation if split == TEST else outcome.train
+    rows = np.flatnonzero(visible)
+    start = np.searchsorted(rows, held.history_start)
+    stop = np.searchsorted(rows, held.history_stop)
+    item = catalogue.row_of_code[log.item]
+    request_ids = log.user_ids.take(pa.array(log.user[held.target])).to_pylist()
+    return _Asked(
+        split,
+        held,
+        request_ids,
+        item[held.target],
+        item[rows[_ranges(start, stop)]],
+        stop - start,
+        np.bincount(item[visible], minlength=catalogue.table.num_rows),
+    )
+
+
+def _ranges(start: Rows, stop: Rows) -> Rows:
+    """The numbers of all ranges [start, stop), end to end."""
+    lengths = stop - start
+    before = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) + np.repeat(start - before, lengths)
+
+
+def _requests(log: Log, asked: _Asked, catalogue: _Catalogue) -> pa.Table:
+    ids = pa.array(asked.request_ids, pa.string())
+    return _table(
+        tables.REQUESTS,
+        split=_constant(asked.split, len(ids)),
+        request_id=ids,
+        user_id=ids,
+        timestamp=pa.array(log.timestamp[asked.held.target]),
+        history=_lists(catalogue.ids(asked.history), asked.lengths),
+    )
+
+
+def _constant(value: str, length: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value), length)
+
+
+def _pools(
+    salt: str, track: str, rule: Negatives, asked: _Asked, catalogue: _Catalogue
+) -> pa.Table:
+    purpose = f"{track} {asked.split}"
+    owners = np.repeat(np.arange(len(asked.lengths)), asked.lengths)
+    drawn = negatives(
+        rule,
+        hash_keys(salt, f"{purpose} negatives", asked.request_ids),
+        asked.target,
+        (owners, asked.history),
+        asked.visible_events,
+        catalogue.text,
+    )
+    pool = np.concatenate([asked.target[:, None], drawn], axis=1)
+    orders = shuffled(pool, salt, purpose, asked.request_ids)
+    rows = len(orders) * PERMUTATIONS
+    number = np.arange(rows)
+    return _table(
+        tables.candidates(track),
+        split=_constant(asked.split, rows),
+        request_id=pa.array(asked.request_ids).take(pa.array(number // PERMUTATIONS)),
+        permutation=pa.array(number % PERMUTATIONS),
+        items=_fixed_lists(catalogue.ids(orders), rows),
+    )
+
+
+def _descriptions(raw: pa.Table, catalogue: _Catalogue) -> pa.Table:
+    row = pc.index_in(raw["item_id"], value_set=catalogue.table["item_id"].combine_chunks())
+    inside = raw.filter(row.is_valid())
+    return _shaped(inside.take(pc.sort_indices(row.drop_null())), tables.DESCRIPTIONS)
+
+
+def manifest_of(
+    recipe: Recipe,
+    frozen: Mapping[str, pa.Table],
+    counts: Mapping[str, int],
+    hub: HubPin | None = None,
+) -> Manifest:
+    """The manifest of frozen tables."""
+    entries = {
+        name: TableEntry(table.num_rows, table.column_names, tables.content_digest(table))
+        for name, table in sorted(frozen.items())
+    }
+    digests = {name: entry.digest for name, entry in entries.items()}
+    tracks = {name: tables.track_digest(recipe.id, name, digests) for name in recipe.tracks}
+    return Manifest(FORMAT, recipe.id, entries, tracks, dict(counts), hub)  # type: ignore[arg-type]
+
+
+def differing_tables(manifest: Manifest, expected: Manifest) -> list[str]:
+    """Names of the tables whose digests are not the expected ones."""
+    names = sorted(manifest.tables.keys() | expected.tables.keys())
+    return [name for name in names if manifest.tables.get(name) != expected.tables.get(name)]
+
+
+def _sizes(frozen: Mapping[str, pa.Table]) -> dict[str, int]:
+    requests = frozen[tables.REQUESTS]
+    interactions = frozen[tables.INTERACTIONS]
+    targets = frozen[tables.TARGETS].filter(pc.field("split") == TEST)
+    return {
+        "users": len(pc.unique(interactions["user_id"])),
+        "items": frozen[tables.ITEMS].num_rows,
+        "interactions": interactions.num_rows,
+        "requests_validation": pc.sum(pc.equal(requests["split"], VALIDATION)).as_py(),
+        "requests_test": pc.sum(pc.equal(requests["split"], TEST)).as_py(),
+        "tied_test_targets": pc.sum(targets["tied"]).as_py() or 0,
+        "described_items": frozen[tables.DESCRIPTIONS].num_rows
+        if tables.DESCRIPTIONS in frozen
+        else 0,
+    }
+
+
+def _targets(asked: _Asked, catalogue: _Catalogue) -> pa.Table:
+    rows = len(asked.target)
+    return _table(
+        tables.TARGETS,
+        split=_constant(asked.split, rows),
+        request_id=pa.array(asked.request_ids, pa.string()),
+        items=_fixed_lists(catalogue.ids(asked.target), rows),
+        tied=pa.array(asked.held.tied),
+    )
+
+
+def _fixed_lists(ids: pa.Array, rows: int) -> pa.Array:
+    """`ids` cut into `rows` lists of equal length."""
+    return _lists(ids, np.full(rows, len(ids) // rows if rows else 0))
+
+
+def _lists(ids: pa.Array, lengths: Rows) -> pa.Array:
+    """`ids` cut into lists of these lengths."""
+    offsets = pa.array(np.r_[0, np.cumsum(lengths)].astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, ids)

@@ -1,0 +1,37 @@
+"""Published tasks: a dataset repository on the Hugging Face Hub, at one pinned commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llm4rec_bench.errors import TaskDataError, shown
+from llm4rec_bench.task.recipe import HubPin
+
+
+def fetch_tables(pin: HubPin, folder: Path) -> Path:
+    """Bring the tables at the pinned commit into ``folder/data`` and return `folder`.
+
+    Finished files are kept between calls. What arrives is not trusted: the caller checks
+    every table against its digest. Raises TaskDataError where the Hub is out of reach or
+    has no such commit.
+    """
+    # Imported here: it costs half a second, and reads HF_ENDPOINT once, when imported.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import HFValidationError, disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        snapshot_download(
+            pin.repository,
+            repo_type="dataset",
+            revision=pin.commit,
+            local_dir=folder,
+            allow_patterns=["data/*.parquet"],
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = shown((str(error).splitlines() or [type(error).__name__])[0], 200)
+        raise TaskDataError(
+            f"{pin.repository}@{pin.commit[:8]}: cannot be fetched ({reason})"
+        ) from None
+    return folder

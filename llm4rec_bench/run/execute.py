@@ -1,0 +1,241 @@
+"""Making a run file: a card's method over a task and track, row by row.
+
+Rows are appended to ``<run>.partial`` as they come and the file gets its name only when
+it is whole, so a run survives ``kill -9``: the same command continues after the last
+whole row. What a method may see is decided by `Task.view`; targets are never opened here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import inspect
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from llm4rec_bench.errors import BenchError, CardRefused, shown
+from llm4rec_bench.run.format import MOST_ITEMS, Header, Ranking, Row
+from llm4rec_bench.submission import Card
+from llm4rec_bench.task import FORMAT, Request, Task, TaskView
+
+
+class Method(Protocol):
+    """What a card's `system` names: a class made with the card's params as keywords."""
+
+    def fit(self, task: TaskView) -> None:
+        """Learn from what is visible. Called once, before any ranking."""
+
+    def rank(self, requests: Sequence[Request]) -> list[Ranking]:
+        """One ranking a request, in the same order."""
+
+
+class MethodFailed(BenchError):
+    """A method broke off or returned what no run file may hold."""
+
+
+Progress = Callable[[int, int], None]
+"""Told how many rows are written, and how many there will be."""
+
+
+def load_method(card: Card, task_id: str) -> Method:
+    """A new, unfitted method as the card describes it; CardRefused where there is none."""
+    if card.system is None:
+        raise CardRefused(f"{card.name}: the card names no system, so there is nothing to run")
+    module, _, name = card.system.partition(":")
+    try:
+        method = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        mend = (
+            "run from the folder that holds it"
+            if module.startswith(error.name or "\0")
+            else "pip install 'llm4rec-bench[baselines]' installs what the baselines need"
+        )
+        raise CardRefused(f"{card.name}: system {card.system}: {error}; {mend}") from None
+    except AttributeError:
+        raise CardRefused(f"{card.name}: {module} has no {name}") from None
+    params = card.params_on(task_id)
+    try:
+        inspect.signature(method).bind(**params)
+    except TypeError as error:
+        raise CardRefused(f"{card.name}: params do not fit {card.system}: {error}") from None
+    made: Method = method(**params)
+    return made
+
+
+def execute(
+    card: Card,
+    task: Task,
+    track: str,
+    path: Path,
+    *,
+    split: str = "test",
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> bool:
+    """Run a card's method and write its run file to `path` (``.gz`` is compressed).
+
+    Returns False where `path` already holds a finished run of the same card. Raises
+    CardRefused where it holds another's and `overwrite` is not set, and MethodFailed
+    where the method breaks off; rows written until then are kept and continued from.
+    """
+    header = Header(
+        FORMAT, task.id, track, task.digest(track), card.title, split, card.fingerprint(task.id)
+    )
+    if path.exists() and not overwrite:
+        if _header_of(path) == header:
+            return False
+        raise CardRefused(
+            f"{path}: holds a run of another card or task version; "
+            "--overwrite replaces it, --out DIR writes elsewhere"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with _only_writer(partial), partial.open("a+b") as file:
+        done = _continue(file, header)
+        _write_rows(file, done, card, task, track, split, progress)
+        file.flush()
+        os.fsync(file.fileno())
+        _finish(partial, path)
+    return True
+
+
+@contextmanager
+def _only_writer(partial: Path) -> Iterator[None]:
+    lock = FileLock(partial.with_name(f"{partial.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CardRefused(f"{partial}: another process is writing this run") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _header_of(path: Path) -> Header | None:
+    """The header of a run file this module wrote; None where it has no such header."""
+    opened: Callable[..., Any] = gzip.open if path.suffix == ".gz" else Path.open
+    try:
+        with opened(path, "rb") as file:
+            return msgspec.json.decode(file.readline(1 << 16), type=Header)
+    except (msgspec.DecodeError, OSError, EOFError):
+        return None
+
+
+def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
+    """Cut a partial file after its last whole row; what it has answered already.
+
+    A file that another card began is started anew.
+    """
+    file.seek(0)
+    first = msgspec.json.encode(header) + b"\n"
+    done: set[tuple[int, str]] = set()
+    if file.readline() != first:
+        file.truncate(0)
+        file.write(first)
+        return done
+    whole = len(first)
+    for line in file:
+        try:
+            row = msgspec.json.decode(line, type=Row)
+        except msgspec.DecodeError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        whole += len(line)
+        done.add((row.run, row.request_id))
+    file.truncate(whole)
+    file.seek(whole)
+    return done
+
+
+def _write_rows(
+    file: BinaryIO,
+    done: set[tuple[int, str]],
+    card: Card,
+    task: Task,
+    track: str,
+    split: str,
+    progress: Progress,
+) -> None:
+    written, total = len(done), card.runs * len(task.requests(split, track))
+    progress(written, total)
+    for number in range(card.runs):
+        requests = task.requests(split, track, number)
+        left = [row for row, name in enumerate(requests.ids) if (number, name) not in done]
+        if not left:
+            continue
+        view = task.view(track, split, card.seed + number)
+        method = load_method(card, task.id)
+        with _blamed(card, "while fitting"):
+            method.fit(view)
+        for index in left:
+            row = _answer(method, card, requests[index], number, view)
+            file.write(msgspec.json.encode(row) + b"\n")
+            file.flush()
+            written += 1
+            progress(written, total)
+
+
+@contextmanager
+def _blamed(card: Card, when: str) -> Iterator[None]:
+    """Turn whatever a method raises into MethodFailed, its own trace kept as the cause."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        raise MethodFailed(
+            f"{card.name}: {card.system} failed {when}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _answer(method: Method, card: Card, request: Request, number: int, view: TaskView) -> Row:
+    when = f"on request {shown(request.request_id)} of run {number}"
+    with _blamed(card, when):
+        start = time.perf_counter()
+        answers = method.rank([request])
+        latency = (time.perf_counter() - start) * 1000.0
+        (answer,) = answers
+    _refuse_unsound(answer, request, view, f"{card.name}: {card.system} {when}")
+    fields = msgspec.structs.asdict(answer)
+    return Row(request.request_id, run=number, latency_ms=round(latency, 3), **fields)
+
+
+def _refuse_unsound(answer: Ranking, request: Request, view: TaskView, who: str) -> None:
+    """Say so at once when a method returns what the scorer would refuse at the end."""
+    items = set(answer.items)
+    if len(answer.items) > MOST_ITEMS:
+        raise MethodFailed(f"{who}: ranked {len(answer.items)} items; {MOST_ITEMS} are allowed")
+    if len(items) != len(answer.items):
+        raise MethodFailed(f"{who}: ranked an item twice")
+    if request.candidates is not None:
+        wrong, what = items - set(request.candidates), "is not a candidate"
+    else:
+        outside = items - view.items.row_of.keys()
+        wrong, what = outside or items & set(request.history), "is unknown or already seen"
+    if wrong:
+        raise MethodFailed(f"{who}: ranked {shown(min(wrong))}, which {what}")
+
+
+def _finish(partial: Path, path: Path) -> None:
+    """Give a whole run its name, compressing it if the name says so."""
+    if path.suffix != ".gz":
+        os.replace(partial, path)
+        return
+    packed = path.with_name(f"{path.name}.tmp")
+    with partial.open("rb") as rows, packed.open("wb") as raw:
+        # Neither name nor time goes into the archive: equal runs give equal files.
+        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as file:
+            while chunk := rows.read(1 << 20):
+                file.write(chunk)
+    os.replace(packed, path)
+    partial.unlink()

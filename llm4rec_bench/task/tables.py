@@ -1,0 +1,197 @@
+"""The tables of a frozen task: their columns, their digests, and their Parquet files.
+
+A digest is taken of the rows, not of the file. The canonical encoding of a table is,
+for each column in order, its name and type, one validity byte a row, and its values
+with nulls zeroed: numbers little-endian, strings as int64 byte lengths followed by
+UTF-8, lists as int64 lengths followed by the encoding of their values. Parquet,
+compression, chunking and dictionary encoding leave it alone.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from llm4rec_bench.errors import TaskDataError
+
+_IDS = pa.list_(pa.string())
+
+INTERACTIONS = "interactions"
+ITEMS = "items"
+DESCRIPTIONS = "descriptions"
+REQUESTS = "requests"
+TARGETS = "targets"
+
+_CANDIDATES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("request_id", pa.string()),
+        ("permutation", pa.int8()),
+        ("items", _IDS),
+    ]
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    INTERACTIONS: pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("item_id", pa.string()),
+            ("timestamp", pa.int64()),
+            ("rating", pa.float32()),
+            ("part", pa.string()),
+        ]
+    ),
+    ITEMS: pa.schema(
+        [
+            ("item_id", pa.string()),
+            ("title", pa.string()),
+            ("year", pa.int32()),
+            ("categories", _IDS),
+            ("creators", _IDS),
+        ]
+    ),
+    DESCRIPTIONS: pa.schema(
+        [
+            ("item_id", pa.string()),
+            ("text", pa.string()),
+            ("source", pa.string()),
+            ("url", pa.string()),
+            ("licence", pa.string()),
+            ("match", pa.string()),
+        ]
+    ),
+    REQUESTS: pa.schema(
+        [
+            ("split", pa.string()),
+            ("request_id", pa.string()),
+            ("user_id", pa.string()),
+            ("timestamp", pa.int64()),
+            ("history", _IDS),
+        ]
+    ),
+    TARGETS: pa.schema(
+        [
+            ("split", pa.string()),
+            ("request_id", pa.string()),
+            ("items", _IDS),
+            ("tied", pa.bool_()),
+        ]
+    ),
+}
+
+
+def candidates(track: str) -> str:
+    """Name of the table that holds a track's pools."""
+    return f"candidates-{track}"
+
+
+def schema(table: str) -> pa.Schema:
+    """Columns of a table by name; raises KeyError for a table no task has."""
+    return _CANDIDATES if table.startswith("candidates-") else SCHEMAS[table]
+
+
+def parquet_path(folder: Path, table: str) -> Path:
+    """Where a frozen task's folder keeps a table."""
+    return folder / "data" / f"{table}.parquet"
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+
+def content_digest(table: pa.Table) -> str:
+    """``sha256:…`` over the canonical encoding of a table's rows (see the module)."""
+    hashed = sha256(f"llm4rec-bench table {table.num_rows}\n".encode())
+    for field, column in zip(table.schema, table.columns, strict=True):
+        hashed.update(f"{field.name} {field.type}\n".encode())
+        _encode(column.combine_chunks(), hashed)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _encode(column: pa.Array, hashed: _Hash) -> None:
+    if isinstance(column, pa.ChunkedArray):  # combine_chunks keeps an empty one chunked
+        column = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
+    hashed.update(column.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
+    if pa.types.is_list(column.type):
+        lengths = pc.fill_null(pc.list_value_length(column), 0)
+        hashed.update(lengths.to_numpy().astype("<i8").tobytes())
+        _encode(pc.list_flatten(column), hashed)
+    elif pa.types.is_string(column.type):
+        text = pc.fill_null(column, "")
+        hashed.update(pc.binary_length(text).to_numpy().astype("<i8").tobytes())
+        for chunk in _utf8(text):
+            hashed.update(chunk)
+    elif pa.types.is_boolean(column.type):
+        _numbers(pc.fill_null(column, False).cast(pa.uint8()), hashed)
+    else:
+        _numbers(pc.fill_null(column, pa.scalar(0, column.type)), hashed)
+
+
+def _numbers(column: pa.Array, hashed: _Hash) -> None:
+    values = column.to_numpy(zero_copy_only=False)
+    hashed.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+
+
+def _utf8(column: pa.Array) -> list[memoryview]:
+    """The bytes of a string column without nulls, end to end."""
+    if not len(column):
+        return []
+    wide = column.cast(pa.large_string())
+    _, offsets, data = wide.buffers()
+    bounds = memoryview(offsets).cast("q")[wide.offset : wide.offset + len(wide) + 1]
+    return [memoryview(data)[bounds[0] : bounds[-1]]] if data is not None else []
+
+
+def track_digest(task: str, track: str, tables: dict[str, str]) -> str:
+    """One digest over the tables that decide a track's score; `tables` maps name to digest.
+
+    Descriptions and other tracks' pools are not among them, so that adding either leaves
+    the entries of this track valid.
+    """
+    deciding = [INTERACTIONS, ITEMS, REQUESTS, TARGETS]
+    if candidates(track) in tables:
+        deciding.append(candidates(track))
+    lines = [f"llm4rec-bench track {task} {track}"]
+    lines += [f"{name} {tables[name]}" for name in sorted(deciding)]
+    return "sha256:" + sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    pq.write_table(table, partial, compression="zstd", compression_level=9)
+    os.replace(partial, path)
+
+
+def read_table(folder: Path, table: str, digest: str) -> pa.Table:
+    """A table of a frozen task, its rows checked against `digest`.
+
+    Raises TaskDataError naming the file where it is missing, unreadable or different.
+    """
+    path = parquet_path(folder, table)
+    try:
+        read = pq.read_table(path, schema=schema(table), partitioning=None)
+    except FileNotFoundError:
+        raise TaskDataError(f"{path}: no such file; download the task again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise TaskDataError(
+            f"{path}: cannot be read as Parquet ({_first_line(error)}); download the task again"
+        ) from None
+    found = content_digest(read)
+    if found != digest:
+        raise TaskDataError(
+            f"{path}: table {table} differs from the frozen one: "
+            f"found {found}, expected {digest}; download the task again"
+        )
+    return read
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
