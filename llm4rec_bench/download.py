@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import TaskDataError, UsageError
+from llm4rec_bench.files import swap_folder
 from llm4rec_bench.freeze import differing_tables, freeze, manifest_of, write_tables
-from llm4rec_bench.freeze.write import swap_folder
 from llm4rec_bench.hub import fetch_tables
 from llm4rec_bench.sources import RawData, fetch_mirror, fetch_origin, generate_toy, read_raw
 from llm4rec_bench.store import (

@@ -24,6 +24,7 @@ from llm4rec_bench.errors import UsageError
 
 Ranks = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 Kind = Literal["recall", "ndcg", "mrr"]
 
@@ -57,7 +58,7 @@ def _hits(ranks: Ranks, k: int) -> npt.NDArray[np.bool_]:
     return (ranks > 0) & (ranks <= k)
 
 
-def _targets(ranks: Ranks) -> npt.NDArray[np.int64]:
+def _targets(ranks: Ranks) -> Counts:
     return (ranks >= 0).sum(axis=1)
 
 
@@ -68,7 +69,7 @@ def discounts(k: int) -> Values:
     return gains
 
 
-def ideal_dcg(targets: npt.NDArray[np.int64], k: int) -> Values:
+def ideal_dcg(targets: Counts, k: int) -> Values:
     """DCG of the best ranking for each number of targets."""
     return np.cumsum(discounts(k))[np.minimum(targets, k)]
 
@@ -90,33 +91,46 @@ def _mrr(ranks: Ranks, k: int) -> Values:
 _OF_KIND = {"recall": _recall, "ndcg": _ndcg, "mrr": _mrr}
 
 
+def per_request(metric: Metric, ranks: Ranks) -> Values:
+    """A metric of each run and request, of ranks of shape (runs, requests, targets)."""
+    runs, requests, targets = ranks.shape
+    return metric(ranks.reshape(runs * requests, targets)).reshape(runs, requests)
+
+
 def expected_at_random(
-    metric: Metric, candidates: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
+    metric: Metric, candidates: Counts, present: Counts, targets: Counts
 ) -> Values:
     """Expected value of a uniformly random full ranking, request by request.
 
-    `candidates` is how many items each request ranks and `targets` how many of them are
-    relevant; a request whose pool misses a target is described by its own counts.
+    `candidates` is how many items each request ranks, `present` how many of its `targets`
+    are among them. All arrays have shape (requests,).
     """
     k = metric.k
     inside = np.minimum(k, candidates)
     if metric.kind == "recall":
-        return inside / candidates
+        return present * inside / candidates / targets
     if metric.kind == "ndcg":
-        hit_rate = targets / candidates
-        return hit_rate * np.cumsum(discounts(k))[inside] / ideal_dcg(targets, k)
-    return _expected_mrr(k, candidates, targets)
+        gain = np.cumsum(discounts(k))[inside]
+        return present / candidates * gain / ideal_dcg(targets, k)
+    return _expected_mrr(k, candidates, present)
 
 
-def _expected_mrr(
-    k: int, candidates: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
-) -> Values:
-    # P(first hit at r) = P(no hit before r) * targets / (candidates - r + 1)
+def _expected_mrr(k: int, candidates: Counts, present: Counts) -> Values:
+    # P(first hit at r) = P(no hit before r) * present / (candidates - r + 1)
     expected = np.zeros(len(candidates))
     none_yet = np.ones(len(candidates))
     for rank in range(1, k + 1):
         left = candidates - rank + 1
-        hit = np.where(left > 0, np.minimum(targets / np.maximum(left, 1), 1.0), 0.0)
+        hit = np.where(left > 0, np.minimum(present / np.maximum(left, 1), 1.0), 0.0)
         expected += none_yet * hit / rank
         none_yet *= 1.0 - hit
     return expected
+
+
+def best_ranks(present: npt.NDArray[np.bool_], ranks: Ranks) -> Ranks:
+    """The ranks of a ranking that puts every target it can on top: the ceiling.
+
+    `present` marks, in the shape of `ranks`, the targets that may be ranked at all.
+    """
+    top = np.cumsum(present, axis=1)
+    return np.where(ranks < 0, -1, np.where(present, top, 0))

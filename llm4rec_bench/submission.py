@@ -90,3 +90,9 @@ def read_card(folder: Path) -> Card:
         ) from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise CardRefused(f"{path}: {error}") from None
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The run files in a folder, by name."""
+    endings = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+    return sorted(path for path in folder.iterdir() if path.name.endswith(endings))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from llm4rec_bench.files import replace_text, swap_folder
 from llm4rec_bench.freeze.card import dataset_card
 from llm4rec_bench.task import Manifest, Recipe, tables
 
@@ -28,31 +27,8 @@ def write_tables(folder: Path, frozen: Mapping[str, pa.Table]) -> None:
         swap_folder(Path(scratch) / "data", folder / "data")
 
 
-def swap_folder(new: Path, place: Path) -> None:
-    """Move the folder `new` to `place`; what was there goes only once it is out of the way."""
-    old = new.with_name("replaced")
-    if place.exists():
-        os.replace(place, old)
-    os.replace(new, place)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def write_manifest(folder: Path, recipe: Recipe, manifest: Manifest) -> None:
     """Write `manifest.json` and the dataset card made from it."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n"
     replace_text(folder / "manifest.json", text)
     replace_text(folder / "README.md", dataset_card(recipe, manifest))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(partial).chmod(0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -41,8 +41,8 @@ def check_run(run: Run, task: Task, problems: Problems | None = None) -> Checked
     `problems` may hold what reading the file found; RunRefused lists it all.
     """
     problems = problems or Problems(run.name)
-    _check_header(run, task, problems)
-    problems.raise_if_any() if _wrong_task(run, task) else None
+    if not _header_fits(run, task, problems):
+        problems.raise_if_any()  # nothing else can be said of a run for another task
     check = _Check(run, task, problems)
     check.requests_answered()
     check.items_allowed()
@@ -50,18 +50,9 @@ def check_run(run: Run, task: Task, problems: Problems | None = None) -> Checked
     return check.ranked()
 
 
-def _wrong_task(run: Run, task: Task) -> bool:
-    header = run.header
-    return (
-        header.task != task.id
-        or header.split not in SPLITS
-        or header.track not in task.recipe.tracks
-        or header.digest != task.digest(header.track)
-    )
-
-
-def _check_header(run: Run, task: Task, problems: Problems) -> None:
+def _header_fits(run: Run, task: Task, problems: Problems) -> bool:
     header, tracks = run.header, list(task.recipe.tracks)
+    before = problems.total
     if header.task != task.id:
         problems.add(
             "wrong-task", f'{shown(header.task)} is not the task scored, "{task.id}"', 1, "task"
@@ -89,6 +80,7 @@ def _check_header(run: Run, task: Task, problems: Problems) -> None:
             1,
             "split",
         )
+    return problems.total == before
 
 
 class _Check:

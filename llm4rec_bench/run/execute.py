@@ -98,6 +98,8 @@ def execute(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with _only_writer(partial), partial.open("a+b") as file:
+        if overwrite:
+            file.truncate(0)
         done = _continue(file, header)
         _write_rows(file, done, card, task, track, split, progress)
         file.flush()
@@ -131,14 +133,17 @@ def _header_of(path: Path) -> Header | None:
 
 
 def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
-    """Cut a partial file after its last whole row; what it has answered already.
-
-    A file that another card began is started anew.
-    """
+    """Cut a partial file after its last whole row; what it has answered already."""
     file.seek(0)
     first = msgspec.json.encode(header) + b"\n"
+    begun = file.readline()
+    if begun.endswith(b"\n") and begun != first:
+        raise CardRefused(
+            f"{file.name}: was begun by another card or task version; "
+            "--overwrite starts anew, --out DIR writes elsewhere"
+        )
     done: set[tuple[int, str]] = set()
-    if file.readline() != first:
+    if begun != first:
         file.truncate(0)
         file.write(first)
         return done

@@ -129,7 +129,7 @@ class Task:
         if self.track(track).negatives is None:
             return Requests(asked, None)
         pools = self._of_split(tables.candidates(track), split)
-        return Requests(asked, pools.filter(pc.field("permutation") == run % PERMUTATIONS))
+        return Requests(asked, pools.filter(pc.equal(pools["permutation"], run % PERMUTATIONS)))
 
     def pools(self, split: str, track: str) -> Codes:
         """Item rows of the candidates: shape (requests, permutations, size)."""
@@ -158,7 +158,7 @@ class Task:
         """The interactions that a method may see when it ranks `split`."""
         table = self._table(tables.INTERACTIONS)
         if split != TEST:
-            table = table.filter(pc.field("part") == "train")
+            table = table.filter(pc.equal(table["part"], "train"))
         user_ids = pc.unique(table["user_id"])
         user_ids = user_ids.take(pc.sort_indices(user_ids))
         user = pc.index_in(table["user_id"], value_set=user_ids).to_numpy().astype(np.int32)
@@ -200,7 +200,8 @@ class Task:
     def _of_split(self, table: str, split: str) -> pa.Table:
         if split not in SPLITS:
             raise UsageError(f"no split is called {split!r}; expected one of {', '.join(SPLITS)}")
-        return self._table(table).filter(pc.field("split") == split)
+        whole = self._table(table)
+        return whole.filter(pc.equal(whole["split"], split))
 
     @cached_property
     def _tables(self) -> dict[str, pa.Table]:

@@ -109,9 +109,14 @@ def content_digest(table: pa.Table) -> str:
     """``sha256:…`` over the canonical encoding of a table's rows (see the module)."""
     hashed = sha256(f"llm4rec-bench table {table.num_rows}\n".encode())
     for field, column in zip(table.schema, table.columns, strict=True):
-        hashed.update(f"{field.name} {field.type}\n".encode())
+        hashed.update(f"{field.name} {_type_name(field.type)}\n".encode())
         _encode(column.combine_chunks(), hashed)
     return f"sha256:{hashed.hexdigest()}"
+
+
+def _type_name(kind: pa.DataType) -> str:
+    # Arrow and Parquet name the cells of a list differently; the digest must not.
+    return f"list<{_type_name(kind.value_type)}>" if pa.types.is_list(kind) else str(kind)
 
 
 def _encode(column: pa.Array, hashed: _Hash) -> None:
@@ -177,10 +182,11 @@ def read_table(folder: Path, table: str, digest: str) -> pa.Table:
     """
     path = parquet_path(folder, table)
     try:
-        read = pq.read_table(path, schema=schema(table), partitioning=None)
+        # ParquetFile rather than read_table, which loads the dataset machinery first.
+        read = pq.ParquetFile(path).read().cast(schema(table))
     except FileNotFoundError:
         raise TaskDataError(f"{path}: no such file; download the task again") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise TaskDataError(
             f"{path}: cannot be read as Parquet ({_first_line(error)}); download the task again"
         ) from None

@@ -1,0 +1,1 @@
+"""Methods that know nothing of an item but who consumed it and when."""

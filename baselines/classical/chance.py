@@ -1,0 +1,28 @@
+"""A random ranking: the floor that any method must leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+
+from baselines.catalogue import best_items
+from llm4rec_bench import Ranking, Request, TaskView
+
+
+class Chance:
+    """Ranks at random, from a seed and the request's id, so that a resumed run is the same."""
+
+    def fit(self, task: TaskView) -> None:
+        """Learn nothing."""
+        self.task = task
+
+    def rank(self, requests: Sequence[Request]) -> list[Ranking]:
+        """A shuffled pool, or shuffled unseen items, for each request."""
+        return [self._shuffled(request) for request in requests]
+
+    def _shuffled(self, request: Request) -> Ranking:
+        random = Random(f"{self.task.seed} {request.request_id}")  # noqa: S311 - not a secret
+        scores = np.array([random.random() for _ in range(len(self.task.items))])
+        return best_items(scores, request, self.task)

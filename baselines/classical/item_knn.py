@@ -1,0 +1,57 @@
+"""Item-based nearest neighbours: what was consumed by the same people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from baselines.catalogue import best_items
+from llm4rec_bench import Ranking, Request, TaskView
+
+
+class ItemKNN:
+    """Scores an item by its similarity to the items of the history, summed.
+
+    Similarity is the cosine between the sets of users of two items, damped by `shrink`
+    (Sarwar et al., 2001; Deshpande and Karypis, 2004); an item keeps its `neighbours` most
+    similar ones.
+    """
+
+    def __init__(self, neighbours: int, shrink: float) -> None:
+        self.neighbours = neighbours
+        self.shrink = shrink
+
+    def fit(self, task: TaskView) -> None:
+        """Compute the neighbours of every item."""
+        self.task = task
+        log, items = task.log, len(task.items)
+        shape = (len(log.user_ids), items)
+        consumed = sparse.csr_matrix((np.ones(len(log)), (log.user, log.item)), shape=shape)
+        consumed.data[:] = 1.0
+        together = (consumed.T @ consumed).tocoo()
+        users = np.asarray(consumed.sum(axis=0)).ravel()
+        apart = together.row != together.col
+        row, column, both = together.row[apart], together.col[apart], together.data[apart]
+        similarity = both / (np.sqrt(users[row] * users[column]) + self.shrink)
+        keep = self._nearest(row, similarity)
+        self.similar = sparse.csr_matrix(
+            (similarity[keep], (row[keep], column[keep])), shape=(items, items)
+        )
+
+    def _nearest(
+        self, row: np.ndarray[tuple[int], np.dtype[np.int32]],
+        similarity: np.ndarray[tuple[int], np.dtype[np.float64]],
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:  # fmt: skip
+        order = np.lexsort((-similarity, row))
+        starts = np.searchsorted(row[order], row[order])
+        return order[np.arange(len(order)) - starts < self.neighbours]
+
+    def rank(self, requests: Sequence[Request]) -> list[Ranking]:
+        """The items most similar to what the user has seen."""
+        return [best_items(self._scores(request), request, self.task) for request in requests]
+
+    def _scores(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        history = self.similar[self.task.items.rows(request.history)]
+        return np.asarray(history.sum(axis=0)).ravel()

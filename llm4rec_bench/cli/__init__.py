@@ -1,0 +1,66 @@
+"""The command line: the only part that prints, exits, or decides where files are.
+
+Commands import what they need when they run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import click
+
+from llm4rec_bench.cli.commands import cli
+from llm4rec_bench.errors import BenchError
+
+OUR_BUG = 70
+INTERRUPTED = 130
+ISSUES = "https://github.com/llm4rec-bench/llm4rec-bench/issues"
+
+
+def main() -> None:
+    """Run the command line; every way to fail ends in a message and a documented exit code."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BenchError as error:
+        if error.__cause__ is not None:  # a method's own code failed: its author needs the place
+            traceback.print_exception(error.__cause__)
+        click.echo(f"error: {error}" if "error[" not in str(error) else str(error), err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command continues where that is possible", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        click.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
+        return 1
+    except Exception:
+        click.echo(f"internal error: {_kept_trace()}", err=True)
+        return OUR_BUG
+    return 0
+
+
+def _kept_trace() -> str:
+    """Save the trace of a bug of ours where it can be attached to a report."""
+    kind, error, _ = sys.exc_info()
+    handle, name = tempfile.mkstemp(prefix="llm4rec-bench-", suffix=".txt")
+    with open(handle, "w", encoding="utf-8") as file:
+        traceback.print_exc(file=file)
+    place = Path(name)
+    said = f"{kind.__name__ if kind else 'error'}: {error}"
+    return f"{said}\nThis is a bug of llm4rec-bench. Please report it with {place} at {ISSUES}"
+
+
+__all__ = ["cli", "main"]

@@ -1,0 +1,269 @@
+"""The commands, in the order in which a newcomer needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llm4rec_bench import __version__
+
+if TYPE_CHECKING:
+    from llm4rec_bench.scoring import Score
+    from llm4rec_bench.submission import Card
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_ANY_PATH = click.Path(path_type=Path)
+_SPLITS = click.Choice(["test", "validation"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="llm4rec-bench")
+def cli() -> None:
+    """Frozen tasks, one scorer and a leaderboard for LLM-based recommenders."""
+
+
+@cli.command()
+@click.argument("task", required=False)
+def tasks(task: str | None) -> None:
+    """List the tasks, or show the tracks of TASK with the header lines of their run files."""
+    from llm4rec_bench import store
+    from llm4rec_bench.cli import show
+
+    home = store.default_home()
+    if task is None:
+        show.task_list(home)
+    else:
+        show.task_details(task)
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--raw", type=_ANY_PATH, help="Use this copy: a folder or zip as published.")
+@click.option("--offline", is_flag=True, help="Use only what is on this machine.")
+def download(task: str, raw: Path | None, offline: bool) -> None:
+    """Bring TASK into the store and verify every table.
+
+    Tries the store, the Hugging Face Hub, the publisher and a mirror, in this order.
+    """
+    from llm4rec_bench import store
+    from llm4rec_bench.cli.bars import DownloadBar
+    from llm4rec_bench.download import download as bring
+
+    with DownloadBar() as bar:
+        brought = bring(task, store.default_home(), raw=raw, offline=offline, watcher=bar)
+    click.echo(f"{brought.id}: {brought.folder / 'data'}")
+
+
+@cli.command()
+@click.argument("cards", nargs=-1, required=True, type=_ANY_PATH)
+@click.option("--task", "task_names", multiple=True, help="Only this task. Repeatable.")
+@click.option("--track", "tracks", multiple=True, help="Only this track. Repeatable.")
+@click.option("--split", type=_SPLITS, default="test", show_default=True)
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Override a param.")
+@click.option("--out", type=_FOLDER, help="Folder for the run files.  [default: runs/NAME]")
+@click.option("--compress", is_flag=True, help="Write .jsonl.gz files.")
+@click.option("--overwrite", is_flag=True, help="Replace runs of another card.")
+def run(
+    cards: tuple[Path, ...],
+    task_names: tuple[str, ...],
+    tracks: tuple[str, ...],
+    split: str,
+    params: tuple[str, ...],
+    out: Path | None,
+    compress: bool,
+    overwrite: bool,
+) -> None:
+    """Run the methods of CARDS (submission folders) and write their run files.
+
+    A run that was broken off continues with the same command; a finished one is kept.
+    """
+    from llm4rec_bench.store import load_task
+    from llm4rec_bench.submission import read_card
+
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
+    for folder in cards:
+        card = _with_params(read_card(folder), params)
+        for name in task_names or card.tasks:
+            task = load_task(name)
+            for track in tracks or tuple(task.recipe.tracks):
+                suffix = "" if split == "test" else f".{split}"
+                file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
+                path = (out or Path("runs") / card.name) / file
+                _run_one(card, task, track, path, split, overwrite)
+
+
+def _run_one(card: Card, task: Any, track: str, path: Path, split: str, overwrite: bool) -> None:
+    from llm4rec_bench.cli.bars import RunBar
+    from llm4rec_bench.run.execute import execute
+
+    with RunBar(f"{card.name} {task.id} {track}") as bar:
+        made = execute(
+            card, task, track, path, split=split, overwrite=overwrite, progress=bar.progress
+        )
+    kept = "" if made else " (kept: a finished run of this card)"
+    click.echo(f"{path}{kept}")
+
+
+def _with_params(card: Card, params: tuple[str, ...]) -> Card:
+    import tomllib
+
+    import msgspec
+
+    changed: dict[str, Any] = {}
+    for given in params:
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, found {given!r}")
+        try:
+            changed[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changed[name] = value
+    if not changed:
+        return card
+    on = {
+        task: msgspec.structs.replace(adjusted, params=adjusted.params | changed)
+        for task, adjusted in card.on.items()
+    }
+    return msgspec.structs.replace(card, params=card.params | changed, on=on)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=_ANY_PATH)
+def check(files: tuple[Path, ...]) -> None:
+    """Say whether run FILES (or folders of them) would be scored, and list all that is wrong."""
+    _each_scored(files, lambda path, score: click.echo(f"{path}: fine"))
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=_ANY_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file and line.")
+@click.option("--save", is_flag=True, help="Write scores.json into submission folders.")
+def score(files: tuple[Path, ...], as_json: bool, save: bool) -> None:
+    """Score run FILES, or all runs in folders: values, intervals, floors and ceiling."""
+    import msgspec
+
+    saved: dict[Path, list[Score]] = {}
+
+    def told(path: Path, found: Score) -> None:
+        saved.setdefault(path.parent, []).append(found)
+        if as_json:
+            click.echo(msgspec.json.encode(found).decode())
+        else:
+            from llm4rec_bench.cli import show
+
+            show.score_table(found)
+
+    _each_scored(files, told)
+    if save:
+        from llm4rec_bench.leaderboard import save_scores
+
+        for folder in files:
+            if not folder.is_dir():
+                raise click.BadParameter(f"--save takes submission folders, not {folder}")
+            save_scores(folder, saved[folder])
+
+
+def _each_scored(files: tuple[Path, ...], told: Any) -> None:
+    """Score every file; what is refused is said, and the next one is taken."""
+    from llm4rec_bench.errors import RunRefused
+
+    refused = 0
+    for path in _expanded(files):
+        try:
+            found = _scored(path)
+        except RunRefused as error:
+            refused += 1
+            click.echo(str(error), err=True)
+            plural = "problem" if error.total == 1 else "problems"
+            click.echo(f"{error.name}: refused, {error.total} {plural}", err=True)
+        else:
+            told(path, found)
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+def _expanded(files: tuple[Path, ...]) -> list[Path]:
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.submission import run_files
+
+    paths: list[Path] = []
+    for path in files:
+        if not path.is_dir():
+            paths.append(path)
+        elif not (found := run_files(path)):
+            raise UsageError(f"{path}: holds no run files (*.jsonl, *.jsonl.gz, *.jsonl.zst)")
+        else:
+            paths += found
+    return paths
+
+
+def _scored(path: Path) -> Score:
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.run import parse_run
+    from llm4rec_bench.scoring import score as score_run
+    from llm4rec_bench.store import known_tasks, load_task
+
+    found, problems = parse_run(path)
+    if found is None:
+        problems.raise_if_any()
+    assert found is not None  # noqa: S101 - without a header there is a problem
+    if found.header.task not in known_tasks():
+        from llm4rec_bench.errors import nearest_hint, shown
+
+        known = ", ".join(known_tasks())
+        hint = nearest_hint(found.header.task, known_tasks())
+        name = shown(found.header.task)
+        problems.add("wrong-task", f"{name} is not a task; expected {known}{hint}", 1, "task")
+        problems.raise_if_any()
+    return score_run(found, load_task(found.header.task), problems)
+
+
+@cli.command()
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail when stale.")
+@click.option("--submissions", type=_FOLDER, default=Path("submissions"), show_default=True)
+@click.option("--out", type=_ANY_PATH, default=Path("leaderboard.md"), show_default=True)
+def leaderboard(only_check: bool, submissions: Path, out: Path) -> None:
+    """Build leaderboard.md from the scores of all submissions."""
+    from llm4rec_bench.errors import BenchError
+    from llm4rec_bench.files import replace_text
+    from llm4rec_bench.leaderboard import leaderboard as page
+    from llm4rec_bench.leaderboard import read_entries
+
+    text = page(read_entries(submissions))
+    if not only_check:
+        replace_text(out, text)
+        click.echo(str(out))
+    elif not out.exists() or out.read_text("utf-8") != text:
+        raise BenchError(f"{out} is stale; run: llm4rec-bench leaderboard")
+
+
+@cli.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--raw", type=_ANY_PATH, help="The raw data: a folder or zip as published.")
+@click.option("--out", type=_FOLDER, help="Folder for the tables.  [default: the store]")
+@click.option("--replace", is_flag=True, help="Replace a manifest that differs.")
+def freeze(folder: Path, raw: Path | None, out: Path | None, replace: bool) -> None:
+    """Freeze the task whose task.toml is in FOLDER: write tables, manifest and dataset card."""
+    from llm4rec_bench import freeze as freezing
+    from llm4rec_bench.download import raw_data
+    from llm4rec_bench.errors import TaskDataError
+    from llm4rec_bench.store import default_home
+    from llm4rec_bench.task import read_manifest, read_recipe
+
+    recipe = read_recipe(folder)
+    tables, counts = freezing.freeze(recipe, raw_data(recipe, raw))
+    manifest = freezing.manifest_of(recipe, tables, counts)
+    if (folder / "manifest.json").exists() and not replace:
+        differing = freezing.differing_tables(manifest, read_manifest(folder))
+        if differing:
+            raise TaskDataError(
+                f"{folder / 'manifest.json'}: differs in {', '.join(differing)}; a frozen task "
+                "never changes: give it a new version, or --replace it before its first release"
+            )
+    place = out or default_home() / "tasks" / recipe.id
+    freezing.write_tables(place, tables)
+    freezing.write_manifest(folder, recipe, manifest)
+    click.echo(f"{recipe.id}: {place / 'data'}")

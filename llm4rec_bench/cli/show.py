@@ -1,0 +1,110 @@
+"""What the commands show: tables that fit a narrow terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from llm4rec_bench import store
+from llm4rec_bench.errors import shown
+from llm4rec_bench.run import Header
+from llm4rec_bench.scoring import Score
+from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
+
+_SAMPLED = "sampled metric: comparable only inside this task version"
+
+
+def task_list(home: Path) -> None:
+    """A row for each task the package knows."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("task", "domain", "split"):
+        table.add_column(column, overflow="fold")
+    for column in ("items", "requests"):
+        table.add_column(column, justify="right")
+    table.add_column("data")
+    for task_id in store.known_tasks():
+        folder = store.recipe_folder(task_id)
+        recipe = read_recipe(folder)
+        items = requests = "–"
+        if frozen := (folder / "manifest.json").exists():
+            counts = read_manifest(folder).counts
+            items, requests = f"{counts['items']:,}", f"{counts['requests_test']:,}"
+        rule = str(recipe.split.__struct_config__.tag)
+        here = _whereabouts(task_id, home) if frozen else "not frozen yet"
+        table.add_row(task_id, recipe.domain, rule, items, requests, here)
+    Console().print(table)
+    click.echo(f"store: {home}")
+
+
+def _whereabouts(task_id: str, home: Path) -> str:
+    if store.is_embedded(task_id):
+        return "ships with the package"
+    return "in the store" if store.is_downloaded(task_id, home) else "to download"
+
+
+def task_details(task_id: str) -> None:
+    """A task's description, and for each track the header that its run files begin with."""
+    folder = store.recipe_folder(task_id)
+    recipe, manifest = read_recipe(folder), read_manifest(folder)
+    again = "may" if recipe.licence.redistribute else "may not"
+    click.echo(f"{recipe.title}\n{recipe.description.strip()}\n")
+    click.echo(f"Licence: {recipe.licence.name}; the data {again} be published again.\n")
+    click.echo("The first line of a run file, track by track:\n")
+    for track, digest in manifest.tracks.items():
+        header = Header(FORMAT, task_id, track, digest, "your method")
+        click.echo(msgspec.json.encode(header).decode())
+
+
+def score_table(score: Score) -> None:
+    """One score: each metric with its interval, floors and ceiling, then how it was made."""
+    runs = "" if score.runs == 1 else f", {score.runs} runs"
+    split = "" if score.split == "test" else f", {score.split} split"
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title=f"{escape(shown(score.name)[1:-1])} on {score.task} {score.track}"
+        f" ({score.requests:,} requests{runs}{split})",
+        title_justify="left",
+        caption=_caption(score),
+        caption_justify="left",
+    )
+    references = list(score.references(next(iter(score.metrics))))
+    columns = ["metric", "value", "95 % interval"]
+    columns += ["± between runs"] * (score.runs > 1)
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for reference in references:
+        table.add_column(reference.replace("_", " "), justify="right", overflow="fold")
+    for name, found in score.metrics.items():
+        spread = [] if found.std_between_runs is None else [f"{found.std_between_runs:.4f}"]
+        floors = [f"{value:.4f}" for value in score.references(name).values()]
+        interval = f"{found.low:.4f}–{found.high:.4f}"
+        table.add_row(name, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
+    Console().print(table)
+
+
+def _caption(score: Score) -> str:
+    lines = [f"valid {score.validity.valid_share:.1%}, {score.validity.items_per_row:.1f} items a row"]
+    if score.latency_ms:
+        known = ", ".join(f"{name} {value:,.2f}" for name, value in score.latency_ms.items())
+        lines.append(f"latency ms: {known}")
+    if score.tokens_per_request:
+        known = ", ".join(f"{name} {value:,.1f}" for name, value in score.tokens_per_request.items())
+        lines.append(f"tokens a request: {known}")
+    first = next(iter(score.metrics))
+    for name, part in score.slices.items():
+        found = part.metrics[first]
+        lines.append(
+            f"{name} ({part.requests:,} requests): {first} {found.value:.4f} "
+            f"({found.low:.4f}–{found.high:.4f})"
+        )
+    if score.floors.as_given is not None:
+        lines.append(_SAMPLED)
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""What a score is to be read against: chance, popularity, the order given, and the ceiling."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from llm4rec_bench.interactions import Codes
+from llm4rec_bench.metrics import (
+    Counts,
+    Metric,
+    Ranks,
+    Values,
+    best_ranks,
+    expected_at_random,
+    per_request,
+)
+from llm4rec_bench.statistics import mean, rounded
+from llm4rec_bench.task import Task
+
+
+class Floors(msgspec.Struct, frozen=True):
+    """What needs no method, and what no method can exceed; by metric."""
+
+    random: dict[str, float]
+    """A uniformly random ranking, in closed form."""
+    popularity: dict[str, float]
+    """Items by their visible events, the most frequent first."""
+    ceiling: dict[str, float]
+    """The best that the pool allows."""
+    as_given: dict[str, float] | None = None
+    """The candidates in the order in which the request held them; None without pools."""
+
+
+def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int) -> Floors:
+    """The floors and the ceiling of a track for so many repeated runs."""
+    targets = task.targets(split).items
+    popular = popularity_order(task, split)
+    as_given = None
+    if task.track(track).negatives is None:
+        candidates = len(task.items) - task.histories(split).lengths
+        ranks = _ranks_in_catalogue(task, split, targets, popular)
+    else:
+        pools = task.pools(split, track)
+        candidates = np.full(len(pools), pools.shape[2], np.int64)
+        ranks = _ranks_in_pools(pools[:, 0], targets, popular[pools[:, 0]])
+        first_to_last = np.broadcast_to(np.arange(pools.shape[2]), pools[:, 0].shape)
+        seen = [pools[:, run % pools.shape[1]] for run in range(runs)]
+        given = np.stack([_ranks_in_pools(pool, targets, first_to_last) for pool in seen])
+        as_given = _means(metrics, given)
+    present, wanted = (ranks > 0).sum(axis=1), (targets >= 0).sum(axis=1)
+    return Floors(
+        random={
+            str(metric): _mean(expected_at_random(metric, candidates, present, wanted))
+            for metric in metrics
+        },
+        popularity=_means(metrics, ranks[None]),
+        ceiling=_means(metrics, best_ranks(ranks > 0, ranks)[None]),
+        as_given=as_given,
+    )
+
+
+def popularity_order(task: Task, split: str) -> npt.NDArray[np.int64]:
+    """Place of each item when all are sorted by visible events, ties in the task's order."""
+    events = np.bincount(task.log(split).item, minlength=len(task.items))
+    place = np.empty(len(events), np.int64)
+    place[np.argsort(-events, kind="stable")] = np.arange(len(events))
+    return place
+
+
+def _mean(values: Values) -> float:
+    return rounded(mean(values, np.ones(len(values), np.int64)))
+
+
+def _means(metrics: list[Metric], ranks: Ranks) -> dict[str, float]:
+    return {str(metric): _mean(per_request(metric, ranks).mean(axis=0)) for metric in metrics}
+
+
+def _ranks_in_catalogue(task: Task, split: str, targets: Codes, place: Counts) -> Ranks:
+    """Ranks of the targets among all items less the history, in order of `place`."""
+    history = task.histories(split)
+    owners = history.owners
+    ranks = np.full(targets.shape, -1, np.int64)
+    for column, target in enumerate(targets.T):
+        own = np.where(target >= 0, place[target], -1)
+        seen_before = np.bincount(owners[place[history.items] < own[owners]], minlength=len(own))
+        seen = np.bincount(owners[history.items == target[owners]], minlength=len(own)) > 0
+        ranks[:, column] = np.where(target < 0, -1, np.where(seen, 0, own - seen_before + 1))
+    return ranks
+
+
+def _ranks_in_pools(pools: Codes, targets: Codes, priority: Counts) -> Ranks:
+    """Ranks of the targets among candidates of shape (requests, size), lowest priority first."""
+    ranks = np.full(targets.shape, -1, np.int64)
+    for column, target in enumerate(targets.T):
+        here = pools == target[:, None]
+        own = np.where(here, priority, -1).max(axis=1)
+        rank = np.where(here.any(axis=1), (priority < own[:, None]).sum(axis=1) + 1, 0)
+        ranks[:, column] = np.where(target < 0, -1, rank)
+    return ranks

@@ -1,0 +1,167 @@
+"""Quality with intervals, floors and ceiling; validity; latency; tokens.
+
+Every number of one score comes from the same rows of one run file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from llm4rec_bench.errors import UsageError
+from llm4rec_bench.metrics import Metric, Ranks, per_request
+from llm4rec_bench.run import Run, check_run
+from llm4rec_bench.run.format import STATUSES
+from llm4rec_bench.run.read import Problems
+from llm4rec_bench.scoring.floors import Floors, floors
+from llm4rec_bench.statistics import (
+    Interval,
+    bootstrap,
+    deviation_between,
+    mean,
+    percentiles,
+    rounded,
+)
+from llm4rec_bench.task import FORMAT, Task
+
+if TYPE_CHECKING:
+    import pandas
+
+SCORER = "1"
+"""Version of the scorer. It changes whenever a number could."""
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """The score over some of the requests."""
+
+    requests: int
+    metrics: dict[str, Interval]
+
+
+class Validity(msgspec.Struct, frozen=True):
+    """How much of a run is what was asked for."""
+
+    valid_share: float
+    """Share of rows whose status is ok."""
+    items_per_row: float
+    statuses: dict[str, int]
+    dropped: dict[str, int]
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What the scorer computed of one run."""
+
+    format: str
+    scorer: str
+    task: str
+    track: str
+    split: str
+    name: str
+    track_digest: str
+    run_digest: str
+    requests: int
+    runs: int
+    metrics: dict[str, Interval]
+    floors: Floors
+    slices: dict[str, Slice]
+    validity: Validity
+    latency_ms: dict[str, float]
+    """Mean and percentiles over rows that state a latency; only what their number supports."""
+    tokens_per_request: dict[str, float]
+    """Mean over rows that state them."""
+
+    def references(self, metric: str) -> dict[str, float]:
+        """The floors and the ceiling of one metric, by name."""
+        table = msgspec.structs.asdict(self.floors)
+        return {name: values[metric] for name, values in table.items() if values is not None}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row a metric: value, interval, floors and ceiling."""
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("pandas is not installed; pip install pandas") from None
+        rows: list[dict[str, Any]] = [
+            {"metric": name, **msgspec.structs.asdict(interval), **self.references(name)}
+            for name, interval in self.metrics.items()
+        ]
+        return pandas.DataFrame(rows).set_index("metric")
+
+
+def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
+    """Check a run against its task and score it; RunRefused lists what is wrong with it.
+
+    `problems` may hold what was found while reading the file.
+    """
+    checked = check_run(run, task, problems)
+    header = run.header
+    metrics = task.track(header.track).parsed_metrics()
+    tied = task.targets(header.split).tied
+    slices = {"tied": tied, "not tied": ~tied}
+    return Score(
+        format=FORMAT,
+        scorer=SCORER,
+        task=task.id,
+        track=header.track,
+        split=header.split,
+        name=header.name,
+        track_digest=header.digest,
+        run_digest=run.digest,
+        requests=checked.ranks.shape[1],
+        runs=checked.runs,
+        metrics=_intervals(metrics, checked.ranks),
+        floors=floors(metrics, task, header.track, header.split, checked.runs),
+        slices={
+            name: Slice(int(inside.sum()), _intervals(metrics, checked.ranks[:, inside]))
+            for name, inside in slices.items()
+            if inside.any()
+        },
+        validity=_validity(run),
+        latency_ms=_latency(run),
+        tokens_per_request=_tokens(run),
+    )
+
+
+def _intervals(metrics: list[Metric], ranks: Ranks) -> dict[str, Interval]:
+    """Means over runs, then over requests, with their bootstrap intervals."""
+    runs, requests, targets = ranks.shape
+    by_request = ranks.transpose(1, 0, 2).reshape(requests, runs * targets)
+    patterns, counts = np.unique(by_request, axis=0, return_counts=True)
+    of_pattern = patterns.reshape(-1, runs, targets).transpose(1, 0, 2)
+    values = [per_request(metric, of_pattern) for metric in metrics]
+    over_runs = np.stack([value.mean(axis=0) for value in values], axis=1)
+    bounds = bootstrap(over_runs, counts)
+    found = {}
+    for metric, value, average, (low, high) in zip(
+        metrics, values, over_runs.T, bounds, strict=True
+    ):
+        spread = deviation_between([mean(one_run, counts) for one_run in value])
+        found[str(metric)] = Interval(
+            rounded(mean(average, counts)),
+            rounded(low),
+            rounded(high),
+            None if spread is None else rounded(spread),
+        )
+    return found
+
+
+def _validity(run: Run) -> Validity:
+    counts = np.bincount(run.status, minlength=len(STATUSES)).tolist()
+    return Validity(
+        valid_share=rounded(counts[STATUSES.index("ok")] / len(run)),
+        items_per_row=rounded(run.lengths.mean()),
+        statuses={name: count for name, count in zip(STATUSES, counts, strict=True) if count},
+        dropped={reason: count for reason, count in run.dropped.items() if count},
+    )
+
+
+def _latency(run: Run) -> dict[str, float]:
+    known = run.latency_ms[~np.isnan(run.latency_ms)]
+    return {"mean": rounded(known.mean()), **percentiles(known)} if len(known) else {}
+
+
+def _tokens(run: Run) -> dict[str, float]:
+    known = {kind: values[~np.isnan(values)] for kind, values in run.tokens.items()}
+    return {kind: rounded(values.mean()) for kind, values in known.items() if len(values)}
