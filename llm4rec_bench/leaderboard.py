@@ -161,6 +161,7 @@ def _reference_rows(score: Score, metrics: Sequence[str]) -> list[tuple[float, l
 
 
 def escaped(text: str) -> str:
-    """`text` as Markdown that renders as itself: no markup, no HTML, no cell's end."""
+    """`text` as Markdown that renders as itself: no markup, no HTML, no link, no cell's end."""
     single_line = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~$@&:])", lambda found: f"&#{ord(found[0])};", single_line)
+    marks = r"[\\`*_{}\[\]<>#+!|~$@&:=]|(?<=www)\."
+    return re.sub(marks, lambda found: f"&#{ord(found[0])};", single_line, flags=re.IGNORECASE)

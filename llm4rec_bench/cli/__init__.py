@@ -27,9 +27,7 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        code = cli.main(standalone_mode=False)  # click returns what a command exits with
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -49,7 +47,7 @@ def _exit_code() -> int:
     except Exception:
         click.echo(f"internal error: {_kept_trace()}", err=True)
         return OUR_BUG
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _kept_trace() -> str:

@@ -17,6 +17,14 @@ from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Score
 from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 
+_REFERENCES = {
+    "random": "random",
+    "popularity": "popular",
+    "as_given": "given",
+    "ceiling": "ceiling",
+}
+"""Floors and ceiling as column heads: `given` is the order in which the candidates came."""
+
 _SAMPLED = "sampled metric: comparable only inside this task version"
 
 
@@ -74,19 +82,20 @@ def score_table(score: Score) -> None:
         caption=_caption(score),
         caption_justify="left",
     )
-    references = list(score.references(next(iter(score.metrics))))
-    columns = ["metric", "value", "95 % interval"]
-    columns += ["± between runs"] * (score.runs > 1)
-    table.add_column(columns[0])
-    for column in columns[1:]:
+    references = {
+        name: head
+        for name, head in _REFERENCES.items()
+        if name in score.references(next(iter(score.metrics)))
+    }
+    columns = ["value", "95 % interval", *["± runs"] * (score.runs > 1), *references.values()]
+    table.add_column("metric", no_wrap=True)
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for reference in references:
-        table.add_column(reference.replace("_", " "), justify="right", overflow="fold")
-    for name, found in score.metrics.items():
+    for metric, found in score.metrics.items():
         spread = [] if found.std_between_runs is None else [f"{found.std_between_runs:.4f}"]
-        floors = [f"{value:.4f}" for value in score.references(name).values()]
+        floors = [f"{score.references(metric)[name]:.4f}" for name in references]
         interval = f"{found.low:.4f}–{found.high:.4f}"
-        table.add_row(name, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
+        table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
     Console().print(table)
 
 

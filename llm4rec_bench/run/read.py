@@ -15,10 +15,11 @@ import math
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
@@ -131,24 +132,28 @@ class _Unreadable(Exception):
         super().__init__(message)
 
 
-def _opened(path: Path) -> BinaryIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked by what they are and not by what the name claims."""
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise _Unreadable("not-a-file", f"{shown(str(path))} is not a regular file")
-        file = path.open("rb")
+        raw = path.open("rb")
     except OSError as error:
         raise _Unreadable(
             "not-a-file", f"{shown(str(path))} cannot be opened ({error.strerror}); check the path"
         ) from None
-    head = file.read(4)
-    file.seek(0)
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
-    if head == b"\x28\xb5\x2f\xfd":
-        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"))
-    return file
+    with raw:
+        head = raw.read(4)
+        raw.seek(0)
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif head == b"\x28\xb5\x2f\xfd":
+            with io.BufferedReader(pa.CompressedInputStream(raw, "zstd")) as unpacked_zstd:
+                yield unpacked_zstd
+        else:
+            yield raw
 
 
 def _lines(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, bytes]]:
