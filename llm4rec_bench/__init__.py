@@ -59,7 +59,7 @@ _MODULE_OF = {
     "TaskView": "task",
 }
 
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - the names are literals, in one place
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -159,9 +160,9 @@ def _ways(
         watcher.progress(recipe.id, done, total)
 
     if raw is not None:
-        return [_Way(f"raw copy {raw}", lambda: thaw(raw))]
+        return [_Way(f"raw copy {raw}", partial(thaw, raw))]
     if offline:
-        return [_Way(f"kept copy {path}", lambda path=path: thaw(path)) for path in _files(kept)]
+        return [_Way(f"kept copy {path}", partial(thaw, path)) for path in _files(kept)]
     ways = []
     if pin := manifest.hub:
         name = f"Hub {pin.repository}@{pin.commit[:8]}"

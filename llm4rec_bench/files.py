@@ -12,8 +12,8 @@ def swap_folder(new: Path, place: Path) -> None:
     """Move the folder `new` to `place`; what was there goes only once it is out of the way."""
     old = new.with_name("replaced")
     if place.exists():
-        os.replace(place, old)
-    os.replace(new, place)
+        place.replace(old)
+    new.replace(place)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -25,7 +25,7 @@ def replace_text(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         Path(partial).chmod(0o644)
-        os.replace(partial, path)
+        Path(partial).replace(path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise

@@ -17,8 +17,12 @@ def fetch_tables(pin: HubPin, folder: Path) -> Path:
     """
     # Imported here: it costs half a second, and reads HF_ENDPOINT once, when imported.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import HFValidationError, disable_progress_bars
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     try:

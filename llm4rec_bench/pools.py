@@ -108,7 +108,7 @@ def _fill(
 ) -> Rows:
     """Fill the pools of `rows` from their first `width` draws; return the rows that stay open."""
     drawn = np.searchsorted(bounds, draws(keys[rows], width) % bounds[-1], side="right")
-    usable = ~_contains(taken, rows[:, None] * len(text) + drawn)
+    usable = ~contains(taken, rows[:, None] * len(text) + drawn)
     # The target's text stands first, so that it wins over any negative with the same one.
     texts = np.concatenate([text[target[rows]][:, None], text[drawn]], axis=1)
     valid = np.concatenate([np.ones((len(rows), 1), bool), usable], axis=1)
@@ -122,16 +122,15 @@ def _fill(
     return rows[~full]
 
 
-def _contains(sorted_values: Rows, wanted: Rows) -> npt.NDArray[np.bool_]:
+def contains(sorted_values: Rows, wanted: Rows) -> npt.NDArray[np.bool_]:
+    """Which of `wanted`, in its shape, are among `sorted_values`."""
     if not len(sorted_values):
         return np.zeros(wanted.shape, bool)
     place = np.searchsorted(sorted_values, wanted)
     return sorted_values[np.minimum(place, len(sorted_values) - 1)] == wanted
 
 
-def _first_of_its_kind(
-    values: Codes, valid: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _first_of_its_kind(values: Codes, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which valid cells of each row hold a value that no valid cell before them holds."""
     keyed = np.where(valid, values.astype(np.int64), -1)
     order = np.argsort(keyed, axis=1, kind="stable")

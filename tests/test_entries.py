@@ -30,7 +30,9 @@ def saved_score(path: Path):
 
 
 def rescored(path: Path, task) -> None:
-    assert msgspec.json.encode(score(read_run(path), task)) == msgspec.json.encode(saved_score(path))
+    assert msgspec.json.encode(score(read_run(path), task)) == msgspec.json.encode(
+        saved_score(path)
+    )
 
 
 def named(path: Path) -> str:

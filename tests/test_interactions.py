@@ -32,7 +32,9 @@ def listed(log) -> list[tuple[str, str, int]]:
     users, items = log.user_ids.to_pylist(), log.item_ids.to_pylist()
     return [
         (users[u], items[i], t)
-        for u, i, t in zip(log.user.tolist(), log.item.tolist(), log.timestamp.tolist(), strict=True)
+        for u, i, t in zip(
+            log.user.tolist(), log.item.tolist(), log.timestamp.tolist(), strict=True
+        )
     ]
 
 

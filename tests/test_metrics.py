@@ -224,7 +224,14 @@ def _every_ranking(candidates: str) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("candidates", "targets"),
-    [("a", "a"), ("abcde", "a"), ("abcde", "abc"), ("abcde", "axy"), ("abcd", "xy"), ("abc", "abc")],
+    [
+        ("a", "a"),
+        ("abcde", "a"),
+        ("abcde", "abc"),
+        ("abcde", "axy"),
+        ("abcd", "xy"),
+        ("abc", "abc"),
+    ],
 )
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 8])
 def test_the_expected_value_is_the_average_over_all_rankings(

@@ -7,9 +7,6 @@ import gzip
 import io
 import json
 import math
-import os
-import subprocess
-import sys
 import tomllib
 import zipfile
 from collections import Counter, defaultdict
@@ -108,9 +105,7 @@ def test_shuffled_rows_freeze_to_the_committed_manifest(movielens, raw_copy) -> 
     raw = read_raw("movielens-100k", raw_copy)
     order = pa.array(np.random.default_rng(7).permutation(raw.log.num_rows))
     items = pa.array(np.random.default_rng(8).permutation(raw.items.num_rows))
-    frozen, counts = freeze(
-        movielens.recipe, RawData(raw.log.take(order), raw.items.take(items))
-    )
+    frozen, counts = freeze(movielens.recipe, RawData(raw.log.take(order), raw.items.take(items)))
     assert manifest_of(movielens.recipe, frozen, counts) == movielens.manifest
 
 
@@ -159,37 +154,3 @@ def test_one_edited_rating_is_noticed(movielens, raw_copy, tmp_path) -> None:
                 copy.writestr(name, data)
     with pytest.raises(TaskDataError, match="table interactions differs"):
         download("ml-100k-v1", tmp_path / "store", raw=tmp_path / "raw.zip")
-
-
-@pytest.mark.skipif(
-    not os.environ.get("LLM4REC_BENCH_OTHER_PYTHON"),
-    reason="LLM4REC_BENCH_OTHER_PYTHON names no interpreter with other library versions",
-)
-def test_other_versions_of_numpy_pyarrow_and_zstd_freeze_to_the_same_digests(
-    raw_copy, movielens
-) -> None:
-    """.ci/run makes such an environment; digests must not depend on the pinned one."""
-    code = (
-        "import sys, json, numpy, pyarrow; from pathlib import Path\n"
-        "from llm4rec_bench.freeze import freeze, manifest_of\n"
-        "from llm4rec_bench.download import raw_data\n"
-        "from llm4rec_bench.task import read_recipe\n"
-        "found = {}\n"
-        "for task in ('toy-v1', 'ml-100k-v1'):\n"
-        "    recipe = read_recipe(Path(sys.argv[1]) / task)\n"
-        "    frozen, counts = freeze(recipe, raw_data(recipe, Path(sys.argv[2])))\n"
-        "    found[task] = dict(manifest_of(recipe, frozen, counts).tracks)\n"
-        "print(json.dumps([numpy.__version__, pyarrow.__version__, found]))"
-    )
-    other = os.environ["LLM4REC_BENCH_OTHER_PYTHON"]
-    done = subprocess.run(
-        [other, "-c", code, str(ROOT / "tasks"), str(raw_copy)],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    numpy_version, pyarrow_version, found = json.loads(done.stdout)
-    import numpy
-    import pyarrow
-
-    assert (numpy_version, pyarrow_version) != (numpy.__version__, pyarrow.__version__)
-    assert found["ml-100k-v1"] == movielens.manifest.tracks
-    assert sys.version_info >= (3, 11)

@@ -60,9 +60,7 @@ def test_a_pool_depends_on_its_own_request_alone() -> None:
     target = np.arange(20, dtype=np.int32)
     rule = Negatives("uniform", 20)
     together = negatives(rule, hash_keys("s", "p", ids), target, NO_HISTORY, events, text)
-    alone = negatives(
-        rule, hash_keys("s", "p", ids[7:8]), target[7:8], NO_HISTORY, events, text
-    )
+    alone = negatives(rule, hash_keys("s", "p", ids[7:8]), target[7:8], NO_HISTORY, events, text)
     np.testing.assert_array_equal(together[7], alone[0])
 
 

@@ -13,9 +13,7 @@ from llm4rec_bench.split import TEST, VALIDATION, GlobalTime, LeaveOneOut, hold_
 from tests.test_interactions import table
 
 logs = st.lists(
-    st.tuples(
-        st.sampled_from("abcdef"), st.sampled_from("uvwxyz"), st.integers(0, 30), st.none()
-    ),
+    st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"), st.integers(0, 30), st.none()),
     min_size=8,
     max_size=60,
 )

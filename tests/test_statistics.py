@@ -51,7 +51,7 @@ def test_intervals_equal_scipys_percentile_bootstrap(seed: int) -> None:
 def test_intervals_are_the_same_on_every_machine_and_every_call() -> None:
     expected = [(0.205, 0.35), (0.22666666666666668, 0.38333333333333336)]
     for _ in range(3):
-        np.random.seed(0)  # noqa: NPY002 - the global stream must not matter
+        np.random.seed(0)
         np.testing.assert_allclose(bootstrap(VALUES, COUNTS), expected, rtol=0, atol=1e-12)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 
 import click
 
@@ -53,12 +52,12 @@ def _exit_code() -> int:
 def _kept_trace() -> str:
     """Save the trace of a bug of ours where it can be attached to a report."""
     kind, error, _ = sys.exc_info()
-    handle, name = tempfile.mkstemp(prefix="llm4rec-bench-", suffix=".txt")
-    with open(handle, "w", encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="llm4rec-bench-", suffix=".txt", encoding="utf-8", delete=False
+    ) as file:
         traceback.print_exc(file=file)
-    place = Path(name)
     said = f"{kind.__name__ if kind else 'error'}: {error}"
-    return f"{said}\nThis is a bug of llm4rec-bench. Please report it with {place} at {ISSUES}"
+    return f"{said}\nThis is a bug of llm4rec-bench. Please report it with {file.name} at {ISSUES}"
 
 
 __all__ = ["cli", "main"]

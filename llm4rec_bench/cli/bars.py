@@ -87,4 +87,3 @@ class RunBar(_Bar):
     def progress(self, done: int, total: int) -> None:
         """Move the bar."""
         self._update(self.label, done, total)
-

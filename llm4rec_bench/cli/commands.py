@@ -11,8 +11,11 @@ import click
 from llm4rec_bench import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llm4rec_bench.scoring import Score
     from llm4rec_bench.submission import Card
+    from llm4rec_bench.task import Task
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _ANY_PATH = click.Path(path_type=Path)
@@ -95,7 +98,7 @@ def run(
                 _run_one(card, task, track, path, split, overwrite)
 
 
-def _run_one(card: Card, task: Any, track: str, path: Path, split: str, overwrite: bool) -> None:
+def _run_one(card: Card, task: Task, track: str, path: Path, split: str, overwrite: bool) -> None:
     from llm4rec_bench.cli.bars import RunBar
     from llm4rec_bench.run.execute import execute
 
@@ -166,7 +169,7 @@ def score(files: tuple[Path, ...], as_json: bool, save: bool) -> None:
             save_scores(folder, saved[folder])
 
 
-def _each_scored(files: tuple[Path, ...], told: Any) -> None:
+def _each_scored(files: tuple[Path, ...], told: Callable[[Path, Score], None]) -> None:
     """Score every file; what is refused is said, and the next one is taken."""
     from llm4rec_bench.errors import RunRefused
 
@@ -201,23 +204,13 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
 
 
 def _scored(path: Path) -> Score:
-    from llm4rec_bench.errors import UsageError
     from llm4rec_bench.run import parse_run
     from llm4rec_bench.scoring import score as score_run
     from llm4rec_bench.store import known_tasks, load_task
 
     found, problems = parse_run(path)
-    if found is None:
-        problems.raise_if_any()
-    assert found is not None  # noqa: S101 - without a header there is a problem
-    if found.header.task not in known_tasks():
-        from llm4rec_bench.errors import nearest_hint, shown
-
-        known = ", ".join(known_tasks())
-        hint = nearest_hint(found.header.task, known_tasks())
-        name = shown(found.header.task)
-        problems.add("wrong-task", f"{name} is not a task; expected {known}{hint}", 1, "task")
-        problems.raise_if_any()
+    if found is None or not problems.knows_task(found.header.task, known_tasks()):
+        raise problems.refusal()
     return score_run(found, load_task(found.header.task), problems)
 
 

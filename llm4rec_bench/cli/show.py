@@ -100,12 +100,16 @@ def score_table(score: Score) -> None:
 
 
 def _caption(score: Score) -> str:
-    lines = [f"valid {score.validity.valid_share:.1%}, {score.validity.items_per_row:.1f} items a row"]
+    lines = [
+        f"valid {score.validity.valid_share:.1%}, {score.validity.items_per_row:.1f} items a row"
+    ]
     if score.latency_ms:
         known = ", ".join(f"{name} {value:,.2f}" for name, value in score.latency_ms.items())
         lines.append(f"latency ms: {known}")
     if score.tokens_per_request:
-        known = ", ".join(f"{name} {value:,.1f}" for name, value in score.tokens_per_request.items())
+        known = ", ".join(
+            f"{name} {value:,.1f}" for name, value in score.tokens_per_request.items()
+        )
         lines.append(f"tokens a request: {known}")
     first = next(iter(score.metrics))
     for name, part in score.slices.items():

@@ -11,6 +11,7 @@ import gzip
 import importlib
 import inspect
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -234,13 +235,15 @@ def _refuse_unsound(answer: Ranking, request: Request, view: TaskView, who: str)
 def _finish(partial: Path, path: Path) -> None:
     """Give a whole run its name, compressing it if the name says so."""
     if path.suffix != ".gz":
-        os.replace(partial, path)
+        partial.replace(path)
         return
     packed = path.with_name(f"{path.name}.tmp")
-    with partial.open("rb") as rows, packed.open("wb") as raw:
-        # Neither name nor time goes into the archive: equal runs give equal files.
-        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as file:
-            while chunk := rows.read(1 << 20):
-                file.write(chunk)
-    os.replace(packed, path)
+    # Neither name nor time goes into the archive: equal runs give equal files.
+    with (
+        partial.open("rb") as rows,
+        packed.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as file,
+    ):
+        shutil.copyfileobj(rows, file)
+    packed.replace(path)
     partial.unlink()

@@ -10,7 +10,7 @@ from llm4rec_bench.errors import nearest_hint, shown
 from llm4rec_bench.run.format import LONGEST_ID, MOST_ITEMS, STATUSES, Dropped
 
 _PLACE = re.compile(r" - at `\$\.?(?P<field>.*)`$", re.DOTALL)
-_NOT_A_NUMBER = re.compile(rb'[\s:,\[]-?(?:NaN|Infinity|inf|nan)\s*[,}\]]')
+_NOT_A_NUMBER = re.compile(rb"[\s:,\[]-?(?:NaN|Infinity|inf|nan)\s*[,}\]]")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(?P<name>\w+)`")
 _BAD_STATUS = re.compile(r"Invalid enum value '(?P<name>.*)'", re.DOTALL)

@@ -24,9 +24,7 @@ MOST_ITEMS = 100
 LONGEST_ID = 512
 """Characters of a request or item id."""
 
-Status = Literal[
-    "ok", "parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"
-]
+Status = Literal["ok", "parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
 STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]

@@ -8,77 +8,33 @@ dropped without a word.
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import math
-import stat
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm4rec_bench.errors import REPORTED, Problem, RunRefused, shown
+from llm4rec_bench.errors import shown
 from llm4rec_bench.run.explain import explain
-from llm4rec_bench.run.format import (
-    LARGEST_RUN,
-    LONGEST_LINE,
-    MOST_ROWS,
-    STATUSES,
-    Dropped,
-    Header,
-    Row,
-)
+from llm4rec_bench.run.format import STATUSES, Dropped, Header, Row
+from llm4rec_bench.run.lines import Unreadable, lines, opened
+from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.task import FORMAT
 
-
-class Problems:
-    """What is wrong with one run file: the first few in full, all of them counted."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.found: list[Problem] = []
-        self.total = 0
-
-    def add(self, code: str, message: str, line: int | None = None, field: str = "") -> None:
-        """Note one problem."""
-        self.count(1)
-        if self.total <= REPORTED:
-            self.found.append(Problem(code, message, line, field))
-
-    def count(self, more: int) -> None:
-        """Count problems that are not told one by one."""
-        self.total += more
-
-    @property
-    def room(self) -> int:
-        """How many more problems will be told in full."""
-        return max(0, REPORTED - self.total)
-
-    def raise_if_any(self) -> None:
-        """Raise RunRefused where anything was noted."""
-        if self.total:
-            told = sorted(self.found, key=lambda problem: problem.line or 0)
-            raise RunRefused(self.name, told, self.total)
+_PACKED_TOGETHER = 20_000
+"""Rows that are kept as records before they are turned into columns."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run file as columns; rows are in the file's order and hold only sound lines."""
+class Rows:
+    """The rows of a run file as columns, in the file's order; only sound lines."""
 
-    name: str
-    """The file's name, for messages."""
-    header: Header
-    digest: str
-    """SHA-256 of the file's bytes, unpacked."""
     line: npt.NDArray[np.int64]
     request: pa.StringArray
     number: npt.NDArray[np.int64]
@@ -90,13 +46,55 @@ class Run:
     """Index into `format.STATUSES`."""
     latency_ms: npt.NDArray[np.float64]
     """NaN where not given."""
-    tokens: dict[str, npt.NDArray[np.float64]]
-    """prompt, completion and cached tokens; NaN where not given."""
-    dropped: dict[str, int]
-    """Totals over all rows."""
+    tokens: npt.NDArray[np.float64]
+    """Shape (rows, len(TOKENS)); NaN where not given."""
+    dropped: npt.NDArray[np.int64]
+    """Shape (rows, len(REASONS))."""
 
     def __len__(self) -> int:
         return len(self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Rows):
+    """A run file: its rows, its header, and the digest of its bytes, unpacked."""
+
+    name: str
+    """The file's name, for messages."""
+    header: Header
+    digest: str
+
+
+TOKENS = ("prompt", "completion", "cached")
+REASONS = Dropped.__struct_fields__
+_NONE_DROPPED = Dropped()
+
+
+def _rows(numbered: list[tuple[int, Row]]) -> Rows:
+    rows = [row for _, row in numbered]
+    tokens = [(row.prompt_tokens, row.completion_tokens, row.cached_tokens) for row in rows]
+    dropped = [msgspec.structs.astuple(row.dropped or _NONE_DROPPED) for row in rows]
+    return Rows(
+        line=np.array([number for number, _ in numbered], np.int64),
+        request=pa.array([row.request_id for row in rows], pa.string()),
+        number=np.array([row.run for row in rows], np.int64),
+        items=pa.array([item for row in rows for item in row.items], pa.string()),
+        lengths=np.array([len(row.items) for row in rows], np.int64),
+        status=np.array([STATUSES.index(row.status) for row in rows], np.int8),
+        latency_ms=np.array([row.latency_ms for row in rows], np.float64),
+        tokens=np.array(tokens, np.float64).reshape(-1, len(TOKENS)),
+        dropped=np.array(dropped, np.int64).reshape(-1, len(REASONS)),
+    )
+
+
+def _joined(parts: list[Rows]) -> dict[str, Any]:
+    """The columns of several parts end to end, by name."""
+    columns = {}
+    for field in fields(Rows):
+        values = [getattr(part, field.name) for part in parts]
+        arrow = isinstance(values[0], pa.Array)
+        columns[field.name] = pa.concat_arrays(values) if arrow else np.concatenate(values)
+    return columns
 
 
 def read_run(path: str | Path) -> Run:
@@ -118,91 +116,34 @@ def parse_run(path: Path) -> tuple[Run | None, Problems]:
     problems = Problems(path.name)
     parser = _Parser(problems)
     try:
-        with _opened(path) as file:
-            for number, line in _lines(file, problems):
+        with opened(path) as file:
+            for number, line in lines(file, problems):
                 parser.take(number, line)
-    except _Unreadable as error:
+    except Unreadable as error:
         problems.add(error.code, str(error))
     return parser.finish(path.name), problems
 
 
-class _Unreadable(Exception):
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
+_KEYS = [
+    f'"{name}":'.encode()
+    for name in dict.fromkeys(
+        Row.__struct_fields__ + Header.__struct_fields__ + Dropped.__struct_fields__
+    )
+]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked by what they are and not by what the name claims."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise _Unreadable("not-a-file", f"{shown(str(path))} is not a regular file")
-        raw = path.open("rb")
-    except OSError as error:
-        raise _Unreadable(
-            "not-a-file", f"{shown(str(path))} cannot be opened ({error.strerror}); check the path"
-        ) from None
-    with raw:
-        head = raw.read(4)
-        raw.seek(0)
-        if head.startswith(b"\x1f\x8b"):
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield cast(BinaryIO, unpacked)
-        elif head == b"\x28\xb5\x2f\xfd":
-            with io.BufferedReader(pa.CompressedInputStream(raw, "zstd")) as unpacked_zstd:
-                yield unpacked_zstd
-        else:
-            yield raw
+def _may_repeat_a_key(line: bytes) -> bool:
+    """Whether a line needs a slow look for repeated keys.
 
-
-def _lines(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines, each within the limit; longer ones are noted and passed over."""
-    size = number = 0
-    while True:
-        try:
-            line = file.readline(LONGEST_LINE + 1)
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            raise _Unreadable(
-                "bad-compression", f"cannot be unpacked after line {number} ({error}); pack it anew"
-            ) from None
-        if not line:
-            return
-        number += 1
-        size += len(line)
-        if size > LARGEST_RUN or number > MOST_ROWS:
-            raise _Unreadable(
-                "too-large",
-                f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked",
-            )
-        if len(line) > LONGEST_LINE:
-            problems.add(
-                "line-too-long",
-                f"longer than {LONGEST_LINE:,} bytes; shorten the explanation",
-                number,
-            )
-            size += _skip_line(file, LARGEST_RUN - size)
-        else:
-            yield number, line
-
-
-def _skip_line(file: BinaryIO, most: int) -> int:
-    """Read past the end of the current line; returns the bytes passed over."""
-    passed = 0
-    while passed <= most and (rest := file.readline(LONGEST_LINE)):
-        passed += len(rest)
-        if rest.endswith(b"\n"):
+    It does not where every colon in it belongs to another key of ours, as it does in
+    nearly all lines. A string cannot hold a quote before a colon without a backslash.
+    """
+    colons = line.count(b":")
+    for key in _KEYS:
+        if colons == 0:
             break
-    return passed
-
-
-_KEYS = sorted(
-    {
-        f'"{name}"'.encode()
-        for struct in (Header, Row, Dropped)
-        for name in struct.__struct_fields__
-    }
-)
+        colons -= key in line
+    return colons != 0 or b"\\" in line
 
 
 class _Parser:
@@ -214,7 +155,7 @@ class _Parser:
         self.headers_seen = 0
         self.hash = sha256()
         self.rows: list[tuple[int, Row]] = []
-        self._chunks: list[dict[str, Any]] = []
+        self.packed: list[Rows] = []
         self._row = msgspec.json.Decoder(Row)
         self._header = msgspec.json.Decoder(Header)
 
@@ -247,10 +188,8 @@ class _Parser:
         return True
 
     def _repeats_a_key(self, number: int, line: bytes) -> bool:
-        # Both parsers keep the last of repeated keys without a word. A key of ours that
-        # occurs twice, or anything escaped, is looked at again, slowly.
-        suspicious = b"\\" in line or any(line.count(key) > 1 for key in _KEYS)
-        if not suspicious:
+        # Both parsers keep the last of repeated keys without a word.
+        if not _may_repeat_a_key(line):
             return False
         repeated: list[str] = []
 
@@ -306,7 +245,7 @@ class _Parser:
             return
         if self._is_sound(number, row):
             self.rows.append((number, row))
-            if len(self.rows) >= 20_000:
+            if len(self.rows) >= _PACKED_TOGETHER:
                 self._pack()
 
     def _is_sound(self, number: int, row: Row) -> bool:
@@ -336,22 +275,7 @@ class _Parser:
 
     def _pack(self) -> None:
         """Turn the rows gathered so far into columns, which take a tenth of the memory."""
-        rows = [row for _, row in self.rows]
-        columns: dict[str, Any] = {
-            "line": np.array([number for number, _ in self.rows], np.int64),
-            "request": pa.array([row.request_id for row in rows], pa.string()),
-            "number": np.array([row.run for row in rows], np.int64),
-            "items": pa.array([item for row in rows for item in row.items], pa.string()),
-            "lengths": np.array([len(row.items) for row in rows], np.int64),
-            "status": np.array([STATUSES.index(row.status) for row in rows], np.int8),
-            "latency_ms": np.array([row.latency_ms for row in rows], np.float64),
-        }
-        for kind in _TOKENS:
-            values = [getattr(row, f"{kind}_tokens") for row in rows]
-            columns[kind] = np.array(values, np.float64)
-        for reason in _REASONS:
-            columns[reason] = sum(getattr(row.dropped, reason) for row in rows if row.dropped)
-        self._chunks.append(columns)
+        self.packed.append(_rows(self.rows))
         self.rows = []
 
     def finish(self, name: str) -> Run | None:
@@ -360,23 +284,5 @@ class _Parser:
         if self.header is None:
             return None
         self._pack()
-
-        def joined(column: str) -> Any:
-            parts = [chunk[column] for chunk in self._chunks]
-            if isinstance(parts[0], pa.Array):
-                return pa.concat_arrays(parts)
-            return sum(parts) if isinstance(parts[0], int) else np.concatenate(parts)
-
-        return Run(
-            name,
-            self.header,
-            f"sha256:{self.hash.hexdigest()}",
-            *(joined(column) for column in _COLUMNS),
-            tokens={kind: joined(kind) for kind in _TOKENS},
-            dropped={reason: joined(reason) for reason in _REASONS},
-        )
-
-
-_COLUMNS = ("line", "request", "number", "items", "lengths", "status", "latency_ms")
-_TOKENS = ("prompt", "completion", "cached")
-_REASONS = Dropped.__struct_fields__
+        digest = f"sha256:{self.hash.hexdigest()}"
+        return Run(**_joined(self.packed), name=name, header=self.header, digest=digest)

@@ -14,7 +14,8 @@ from llm4rec_bench.errors import UsageError
 from llm4rec_bench.metrics import Metric, Ranks, per_request
 from llm4rec_bench.run import Run, check_run
 from llm4rec_bench.run.format import STATUSES
-from llm4rec_bench.run.read import Problems
+from llm4rec_bench.run.problems import Problems
+from llm4rec_bench.run.read import REASONS, TOKENS
 from llm4rec_bench.scoring.floors import Floors, floors
 from llm4rec_bench.statistics import (
     Interval,
@@ -153,7 +154,11 @@ def _validity(run: Run) -> Validity:
         valid_share=rounded(counts[STATUSES.index("ok")] / len(run)),
         items_per_row=rounded(run.lengths.mean()),
         statuses={name: count for name, count in zip(STATUSES, counts, strict=True) if count},
-        dropped={reason: count for reason, count in run.dropped.items() if count},
+        dropped={
+            reason: count
+            for reason, count in zip(REASONS, run.dropped.sum(axis=0).tolist(), strict=True)
+            if count
+        },
     )
 
 
@@ -163,5 +168,6 @@ def _latency(run: Run) -> dict[str, float]:
 
 
 def _tokens(run: Run) -> dict[str, float]:
-    known = {kind: values[~np.isnan(values)] for kind, values in run.tokens.items()}
+    columns = zip(TOKENS, run.tokens.T, strict=True)
+    known = {kind: values[~np.isnan(values)] for kind, values in columns}
     return {kind: rounded(values.mean()) for kind, values in known.items() if len(values)}

@@ -185,7 +185,9 @@ def _grouplens_100k(copy: RawCopy) -> RawData:
         for row in zip(*flags, strict=True)
     ]
     return RawData(
-        _log(events, {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}),
+        _log(
+            events, {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
+        ),
         _movie_items(films["id"].to_pylist(), films["title"].to_pylist(), genres),
     )
 
@@ -210,9 +212,13 @@ def _recbole_100k(copy: RawCopy) -> RawData:
         for title, year in zip(films["title"].to_pylist(), films["year"].to_pylist(), strict=True)
     ]
     return RawData(
-        _log(events, {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}),
+        _log(
+            events, {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
+        ),
         _movie_items(
-            films["id"].to_pylist(), titles, [names.split() for names in films["genres"].to_pylist()]
+            films["id"].to_pylist(),
+            titles,
+            [names.split() for names in films["genres"].to_pylist()],
         ),
     )
 

@@ -7,7 +7,6 @@ file being fetched has another name until it is whole.
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -117,5 +116,5 @@ def _accept(fetched: Path, path: Path, expected: str | None, name: str) -> Path:
     if expected is not None and found != expected:
         fetched.unlink()
         raise TaskDataError(f"{name}: has SHA-256 {found}, expected {expected}")
-    os.replace(fetched, path)
+    fetched.replace(path)
     return path

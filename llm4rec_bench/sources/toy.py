@@ -112,9 +112,7 @@ def _items(ids: list[str]) -> pa.Table:
         for part, (title, _) in enumerate(series.works)
     ]
     titles, years, categories, creators = zip(*rows, strict=True)
-    return pa.table(
-        [ids, titles, years, categories, creators], schema=tables.SCHEMAS[tables.ITEMS]
-    )
+    return pa.table([ids, titles, years, categories, creators], schema=tables.SCHEMAS[tables.ITEMS])
 
 
 def _descriptions(ids: list[str]) -> pa.Table:

@@ -178,12 +178,8 @@ class Task:
         """What a method gets to see of this task: everything but the targets."""
         self.track(track)
         texts = self.descriptions
-        described = dict(
-            zip(texts["item_id"].to_pylist(), texts["text"].to_pylist(), strict=True)
-        )
-        return TaskView(
-            self.id, track, split, seed, DEPTH, self.items, self.log(split), described
-        )
+        described = dict(zip(texts["item_id"].to_pylist(), texts["text"].to_pylist(), strict=True))
+        return TaskView(self.id, track, split, seed, DEPTH, self.items, self.log(split), described)
 
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:
         """Read every table against its digest; raises TaskDataError at the first that differs."""

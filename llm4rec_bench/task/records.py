@@ -106,9 +106,10 @@ class Requests(Sequence[Request]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = range(len(self))[index]
-        fields: list[Any] = [column[row].as_py() for column in self._columns]
+        columns = zip(_COLUMNS, self._columns, strict=True)
+        fields: dict[str, Any] = {name: column[row].as_py() for name, column in columns}
         pool = None if self._candidates is None else self._candidates[row].as_py()
-        return Request(*fields, candidates=pool)
+        return Request(**fields, candidates=pool)
 
     def __iter__(self) -> Iterator[Request]:
         return (self[row] for row in range(len(self)))

@@ -9,7 +9,6 @@ compression, chunking and dictionary encoding leave it alone.
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -172,7 +171,7 @@ def write_table(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     pq.write_table(table, partial, compression="zstd", compression_level=9)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_table(folder: Path, table: str, digest: str) -> pa.Table:

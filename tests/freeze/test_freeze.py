@@ -30,7 +30,9 @@ RECIPES = [RECIPE, BY_TIME]
 
 def digests(recipe, raw) -> dict[str, str]:
     frozen, counts = freeze(recipe, raw)
-    return {name: entry.digest for name, entry in manifest_of(recipe, frozen, counts).tables.items()}
+    return {
+        name: entry.digest for name, entry in manifest_of(recipe, frozen, counts).tables.items()
+    }
 
 
 def shuffled(table: pa.Table, seed: int) -> pa.Table:

@@ -1,0 +1,90 @@
+"""The lines of a file from a stranger: unpacked, numbered, and never more than the limits."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from llm4rec_bench.errors import shown
+from llm4rec_bench.run.format import LARGEST_RUN, LONGEST_LINE, MOST_ROWS
+from llm4rec_bench.run.problems import Problems
+
+
+class Unreadable(Exception):
+    """A file of which no more can be read; `code` is one of `format.CODES`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, unpacked by what they are and not by what the name claims."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Unreadable("not-a-file", f"{shown(str(path))} is not a regular file")
+        raw = path.open("rb")
+    except OSError as error:
+        raise Unreadable(
+            "not-a-file", f"{shown(str(path))} cannot be opened ({error.strerror}); check the path"
+        ) from None
+    with raw:
+        head = raw.read(4)
+        raw.seek(0)
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif head == b"\x28\xb5\x2f\xfd":
+            with io.BufferedReader(pa.CompressedInputStream(raw, "zstd")) as unpacked_zstd:
+                yield unpacked_zstd
+        else:
+            yield raw
+
+
+def lines(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines, each within the limit; longer ones are noted and passed over."""
+    size = number = 0
+    while True:
+        try:
+            line = file.readline(LONGEST_LINE + 1)
+        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+            raise Unreadable(
+                "bad-compression", f"cannot be unpacked after line {number} ({error}); pack it anew"
+            ) from None
+        if not line:
+            return
+        number += 1
+        size += len(line)
+        if size > LARGEST_RUN or number > MOST_ROWS:
+            raise Unreadable(
+                "too-large",
+                f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked",
+            )
+        if len(line) > LONGEST_LINE:
+            problems.add(
+                "line-too-long",
+                f"longer than {LONGEST_LINE:,} bytes; shorten the explanation",
+                number,
+            )
+            size += _skip_line(file, LARGEST_RUN - size)
+        else:
+            yield number, line
+
+
+def _skip_line(file: BinaryIO, most: int) -> int:
+    """Read past the end of the current line; returns the bytes passed over."""
+    passed = 0
+    while passed <= most and (rest := file.readline(LONGEST_LINE)):
+        passed += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return passed

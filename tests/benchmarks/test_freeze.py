@@ -1,0 +1,64 @@
+"""How the cost of freezing grows."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llm4rec_bench.freeze import freeze, manifest_of
+from llm4rec_bench.interactions import LOG_SCHEMA
+from llm4rec_bench.sources import RawData
+from llm4rec_bench.store import recipes_folder
+from llm4rec_bench.task import read_recipe, tables
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
+
+RECIPE = read_recipe(recipes_folder() / "ml-100k-v1")
+
+
+def synthetic(rows: int) -> RawData:
+    """A log with a long tail of items, 100 events a user, a tenth of them simultaneous."""
+    random = np.random.default_rng(0)
+    items, users = 20_000, rows // 100
+    log = pa.table(
+        [
+            pa.array(np.char.add("u", (np.arange(rows) % users).astype(str))),
+            pa.array(np.char.add("i", (items * random.power(0.3, rows)).astype(int).astype(str))),
+            pa.array(random.integers(0, 10 * 86_400, rows) // 600 * 600),
+            pa.array(random.integers(1, 6, rows).astype(np.float32)),
+        ],
+        LOG_SCHEMA,
+    )
+    ids = [f"i{number}" for number in range(items)]
+    nothing: list[list[str]] = [[]] * items
+    columns = [ids, [f"Title {name}" for name in ids], [2000] * items, nothing, nothing]
+    return RawData(log, pa.table(columns, schema=tables.SCHEMAS[tables.ITEMS]))
+
+
+def frozen(raw: RawData) -> None:
+    tables_made, counts = freeze(RECIPE, raw)
+    manifest_of(RECIPE, tables_made, counts)
+
+
+def seconds(raw: RawData) -> float:
+    start = time.process_time()
+    frozen(raw)
+    return time.process_time() - start
+
+
+def test_freezing_is_linear_in_the_rows(benchmark) -> None:
+    small, large = synthetic(100_000), synthetic(400_000)
+    seconds(small)
+    of_small = min(seconds(small) for _ in range(3))
+    benchmark.pedantic(frozen, args=(large,), rounds=3)
+    of_large = min(seconds(large) for _ in range(2))
+    benchmark.extra_info["times as long for 4 times the rows"] = round(of_large / of_small, 2)
+    assert of_large / of_small < 4 * 1.5
+
+
+def test_a_million_interactions_take_seconds(benchmark) -> None:
+    raw = synthetic(1_000_000)
+    benchmark.pedantic(frozen, args=(raw,), rounds=1)

@@ -1,0 +1,362 @@
+"""The leaderboard: rows in order, floors among them, and names from strangers kept inert."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from llm4rec_bench import CardRefused, Score, Task, read_run, score
+from llm4rec_bench.leaderboard import (
+    SCORES,
+    Entry,
+    escaped,
+    leaderboard,
+    read_entries,
+    save_scores,
+)
+from llm4rec_bench.statistics import Interval
+from llm4rec_bench.submission import Card
+from tests.scoring.test_score import random_rows, write_run
+
+CARD = {
+    "name": "a-name", "title": "A title", "authors": ["Somebody"], "licence": "MIT",
+    "description": "What it does.", "hardware": "a machine", "command": "make run",
+}  # fmt: skip
+
+HOSTILE = [
+    "a | b || c",
+    "![image](https://evil.example/x.png)",
+    "[link](https://evil.example)",
+    "[link]: https://evil.example",
+    "<https://evil.example>",
+    "https://evil.example/path",
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "<!-- comment",
+    "--> <b>bold</b>",
+    "`code` and ``more``",
+    "*emphasis* __strong__ ~~gone~~",
+    "&lt;b&gt; &#60;b&#62; &amp;",
+    "\\| \\` \\[a](b)",
+    "# heading",
+    "- item",
+    "> quote",
+    "$x^2$ $$y$$",
+    "=HYPERLINK(1)",
+    "+1+1",
+    "@everyone #1",
+    "](submissions/other) | 1.0000 | [",
+    "a\u200bb\u200dc\ufeffd",
+    "\u202eright to left\u202c",
+    "\u2028line\u2029paragraph",
+    "Ünïcödé 電影 🎬",
+]
+"""One line each, as a card may hold them."""
+
+
+@pytest.fixture(scope="module")
+def base(toy: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Score]:
+    """A score for each track."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = {
+        track: write_run(folder / f"{track}.jsonl", toy, track, random_rows(toy, track))
+        for track in toy.recipe.tracks
+    }
+    return {track: score(read_run(path), toy) for track, path in paths.items()}
+
+
+def entry(found: Score, value: float | None = None, **card: Any) -> Entry:
+    """An entry whose card differs from the plain one, with another value to sort by."""
+    if value is not None:
+        first = next(iter(found.metrics))
+        metrics = found.metrics | {first: Interval(value, value - 0.1, value + 0.1)}
+        found = msgspec.structs.replace(found, metrics=metrics)
+    return Entry(msgspec.convert(CARD | card, Card), found)
+
+
+def tokens(page: str) -> list[Token]:
+    """All tokens of a page, read as GitHub reads it: CommonMark with tables."""
+    parsed = MarkdownIt("commonmark").enable("table").enable("strikethrough").parse(page)
+    return [token for block in parsed for token in [block, *(block.children or [])]]
+
+
+def cells(page: str) -> list[list[str]]:
+    """The text of each row of all tables, as a reader sees it."""
+    rows: list[list[str]] = []
+    parsed = MarkdownIt("commonmark").enable("table").parse(page)
+    inside = False
+    for token in parsed:
+        inside = token.type in {"td_open", "th_open"} or (inside and token.type == "inline")
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline" and inside:
+            rows[-1].append("".join(child.content for child in token.children or []))
+    return rows
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: str) -> None:
+    page = leaderboard([entry(base["ranking"], title=text, hardware=text)])
+    harmless = leaderboard([entry(base["ranking"])])
+    kinds = [token.type for token in tokens(page)]
+    assert kinds == [token.type for token in tokens(harmless)]
+    links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
+    assert links == ["submissions/a-name"]
+    (row,) = [row for row in cells(page) if row[0] == plain(text)]
+    assert (len(row), row[-1]) == (10, plain(text))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
+def test_escaped_text_has_one_line(text: str) -> None:
+    assert len(escaped(text).splitlines()) == 1
+    assert not set(escaped(text)) & set("|\t\v\x85")
+    (inline,) = [token for token in tokens(escaped(text)) if token.type == "inline"]
+    assert "".join(child.content for child in inline.children or []) == plain(text)
+
+
+@pytest.mark.parametrize("field", ["title", "hardware"])
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[31mred", "\x9b31m", "\x00", "bell\a", "\x85", ""])
+def test_a_card_with_control_characters_is_refused(
+    tmp_path: Path, base: dict[str, Score], field: str, text: str
+) -> None:
+    folder = submission(tmp_path, [base["ranking"]], **{field: text})
+    with pytest.raises(CardRefused, match=re.escape(f"{folder / 'submission.toml'}: ")) as refused:
+        read_entries(tmp_path)
+    assert field in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["www.evil.example", "see WWW.evil.example/x?y=z"])
+def test_github_finds_no_address_to_link_by_itself(text: str) -> None:
+    # Its extended autolinks begin at a bare `www.` in the source, with no mark of Markdown's.
+    assert "www." not in escaped(text).lower()
+
+
+def test_github_finds_no_mail_to_link_by_itself() -> None:
+    # It looks for these after entities are read, so something must stand beside the sign.
+    assert not re.search(r"[\w.+-](@|&#64;)\w", escaped("somebody@evil.example"))
+
+
+def submission(submissions: Path, scores: list[Score], folder: str = "a-name", **card: Any) -> Path:
+    """A folder with a card and its saved scores."""
+    place = submissions / folder
+    place.mkdir(parents=True, exist_ok=True)
+    fields = {"name": folder} | card
+    lines = [
+        f"{key} = {msgspec.json.encode(value).decode()}" for key, value in (CARD | fields).items()
+    ]
+    (place / "submission.toml").write_text("\n".join(lines).replace("\x7f", "\\u007F"), "utf-8")
+    save_scores(place, scores)
+    return place
+
+
+def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score]) -> None:
+    found = base["ranking"]
+    floors = {
+        "ceiling": found.floors.ceiling, "popularity floor": found.floors.popularity,
+        "order as given": found.floors.as_given, "random": found.floors.random,
+    }  # fmt: skip
+    page = leaderboard([
+        entry(found, 0.2, name="low", title="Low"),
+        entry(found, 0.95, name="high", title="High"),
+        entry(found, 0.3, name="middle", title="Middle"),
+    ])  # fmt: skip
+    head, *rows = cells(page)
+    assert head == ["system", *found.metrics, "valid", "p50 ms", "p95 ms", "hardware"]
+    values = [float(row[1].split()[0]) for row in rows]
+    assert values == sorted(values, reverse=True)
+    names = [row[0] for row in rows]
+    assert sorted(names) == sorted(["High", "Middle", "Low", *floors])
+    assert [name for name in names if name not in floors] == ["High", "Middle", "Low"]
+    for row in rows:
+        if row[0] in floors:
+            expected = [f"{floors[row[0]][metric]:.4f}" for metric in found.metrics]
+            assert row[1:] == [*expected, "", "", "", ""]
+
+
+def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
+    metrics = dict.fromkeys(base["ranking"].metrics, Interval(0.12345, 0.1, 0.2, 0.01234))
+    found = msgspec.structs.replace(
+        base["ranking"], metrics=metrics, latency_ms={"mean": 5.0, "p50": 1.234}
+    )
+    (row,) = [row for row in cells(leaderboard([entry(found)])) if row[0] == "A title"]
+    share = f"{found.validity.valid_share:.1%}"
+    value = "0.1235 ±0.0123 (0.100–0.200)"
+    assert row[1:] == [*[value] * 5, share, "1.23", "–", "a machine"]
+
+
+def test_only_pools_are_labelled_as_sampled_metrics(base: dict[str, Score]) -> None:
+    parts = leaderboard([entry(found) for found in base.values()]).split("\n### ")[1:]
+    assert [part.splitlines()[0] for part in parts] == ["retrieval", "ranking", "ranking-popular"]
+    assert ["sampled metric" in part for part in parts] == [False, True, True]
+
+
+def test_the_toy_task_stands_last_and_tasks_in_order(base: dict[str, Score]) -> None:
+    found = base["retrieval"]
+    entries = [
+        entry(msgspec.structs.replace(found, task=task)) for task in ("toy-v1", "b-v1", "a-v1")
+    ]
+    heads = re.findall(r"^## (.*)$", leaderboard(entries), re.MULTILINE)
+    assert heads == ["a-v1", "b-v1", "toy-v1"]
+
+
+def test_validation_scores_are_not_on_the_board(base: dict[str, Score]) -> None:
+    found = msgspec.structs.replace(base["retrieval"], split="validation")
+    assert leaderboard([entry(found, title="Peeked")]) == leaderboard([])
+
+
+def test_the_page_does_not_depend_on_the_order_of_entries(base: dict[str, Score]) -> None:
+    entries = [entry(found, title=title) for found in base.values() for title in ("One", "Two")]
+    assert leaderboard(entries) == leaderboard(entries[::-1])
+
+
+def test_entries_are_read_back_as_they_were_saved(tmp_path: Path, base: dict[str, Score]) -> None:
+    submission(tmp_path, list(base.values()), "second")
+    submission(tmp_path, [base["ranking"]], "first")
+    (tmp_path / "notes").mkdir()
+    found = [(entry.card.name, entry.score) for entry in read_entries(tmp_path)]
+    by_track = sorted(base.values(), key=lambda score: score.track)
+    assert found == [("first", base["ranking"]), *(("second", score) for score in by_track)]
+
+
+def test_a_card_must_bear_the_name_of_its_folder(tmp_path: Path, base: dict[str, Score]) -> None:
+    submission(tmp_path, [base["ranking"]], "mine", name="theirs")
+    with pytest.raises(CardRefused, match="name 'theirs' is not the folder's name"):
+        read_entries(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "a b", "a](x)", "A", "", "-a", "a\n"])
+def test_a_name_that_is_no_folder_name_is_refused(
+    tmp_path: Path, base: dict[str, Score], name: str
+) -> None:
+    submission(tmp_path, [base["ranking"]], "mine", name=name)
+    with pytest.raises(CardRefused, match=r"submission\.toml: .*name"):
+        read_entries(tmp_path)
+
+
+def test_missing_scores_say_which_command_makes_them(
+    tmp_path: Path, base: dict[str, Score]
+) -> None:
+    folder = submission(tmp_path, [base["ranking"]])
+    (folder / SCORES).unlink()
+    with pytest.raises(CardRefused) as refused:
+        read_entries(tmp_path)
+    assert str(refused.value) == (
+        f"{folder / SCORES}: No such file or directory; run: llm4rec-bench score {folder} --save"
+    )
+
+
+def _set(where: list[str | int], value: object) -> Any:
+    def edit(saved: Any) -> Any:
+        inner = saved
+        for step in where[:-1]:
+            inner = inner[step]
+        inner[where[-1]] = value
+        return saved
+
+    return edit
+
+
+def _drop(where: list[str | int]) -> Any:
+    def edit(saved: Any) -> Any:
+        inner = saved
+        for step in where[:-1]:
+            inner = inner[step]
+        del inner[where[-1]]
+        return saved
+
+    return edit
+
+
+EDITS = {
+    "unknown field of the file": _set(["note"], "hello"),
+    "unknown field of a score": _set(["scores", 0, "bonus"], 1),
+    "unknown field of a value": _set(["scores", 0, "metrics", "ndcg@10", "bonus"], 1),
+    "unknown field of the floors": _set(["scores", 0, "floors", "bonus"], {}),
+    "unknown field of a slice": _set(["scores", 0, "slices", "tied", "bonus"], 1),
+    "value of another type": _set(["scores", 0, "metrics", "ndcg@10", "value"], "1.0"),
+    "null value": _set(["scores", 0, "metrics", "ndcg@10", "value"], None),
+    "missing field": _drop(["scores", 0, "run_digest"]),
+    "missing metric": _drop(["scores", 0, "metrics", "recall@10"]),
+    "no metrics": _set(["scores", 0, "metrics"], {}),
+    "a metric nobody defined": _set(
+        ["scores", 0, "metrics", "[x](y)"],
+        {"value": 0.5, "low": 0.4, "high": 0.6, "std_between_runs": None},
+    ),
+    "missing floor": _drop(["scores", 0, "floors", "random", "recall@10"]),
+    "another format": _set(["format"], "llm4rec-bench/999"),
+    "another version of the scorer": _set(["scores", 0, "scorer"], "0"),
+    "not a list": _set(["scores"], {}),
+    "not an object": lambda saved: [saved],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_scores_that_the_scorer_did_not_write_are_refused(
+    tmp_path: Path, base: dict[str, Score], edit: Any
+) -> None:
+    other = submission(tmp_path, [base["ranking"]], "other")
+    folder = submission(tmp_path, [base["ranking"]])
+    saved = edit(msgspec.json.decode((folder / SCORES).read_bytes()))
+    (folder / SCORES).write_bytes(msgspec.json.encode(saved))
+    with pytest.raises(CardRefused) as refused:
+        leaderboard(read_entries(tmp_path))
+    assert str(folder / SCORES) in str(refused.value)
+    assert f"run: llm4rec-bench score {folder} --save" in str(refused.value)
+    assert str(other) not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_damaged_scores_are_refused(tmp_path: Path, base: dict[str, Score], content: bytes) -> None:
+    folder = submission(tmp_path, [base["ranking"]])
+    (folder / SCORES).write_bytes(content)
+    with pytest.raises(CardRefused, match=r"scores\.json: .*--save"):
+        read_entries(tmp_path)
+
+
+def test_a_metric_name_from_a_file_is_escaped(base: dict[str, Score]) -> None:
+    name = "[x](https://evil.example)"
+    found = base["ranking"]
+    floors = msgspec.structs.replace(
+        found.floors,
+        **{key: {name: 0.0} for key in ("random", "popularity", "ceiling", "as_given")},
+    )
+    metrics = {name: Interval(0.5, 0.4, 0.6)}
+    page = leaderboard([entry(msgspec.structs.replace(found, metrics=metrics, floors=floors))])
+    links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
+    assert links == ["submissions/a-name"]
+
+
+def test_saving_is_stable(tmp_path: Path, base: dict[str, Score]) -> None:
+    save_scores(tmp_path, base.values())
+    first = (tmp_path / SCORES).read_bytes()
+    save_scores(tmp_path, [base[track] for track in sorted(base)])
+    assert (tmp_path / SCORES).read_bytes() == first
+    assert first.endswith(b"}\n")
+    assert [path.name for path in tmp_path.iterdir()] == [SCORES]
+
+
+def test_saving_is_all_or_nothing(
+    tmp_path: Path, base: dict[str, Score], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_scores(tmp_path, base.values())
+    before = (tmp_path / SCORES).read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.replace", full)
+        with pytest.raises(OSError, match="No space"):
+            save_scores(tmp_path, [base["ranking"]])
+    assert (tmp_path / SCORES).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [SCORES]
