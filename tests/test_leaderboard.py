@@ -150,11 +150,9 @@ def submission(submissions: Path, scores: list[Score], folder: str = "a-name", *
     """A folder with a card and its saved scores."""
     place = submissions / folder
     place.mkdir(parents=True, exist_ok=True)
-    fields = {"name": folder} | card
-    lines = [
-        f"{key} = {msgspec.json.encode(value).decode()}" for key, value in (CARD | fields).items()
-    ]
-    (place / "submission.toml").write_text("\n".join(lines).replace("\x7f", "\\u007F"), "utf-8")
+    fields = CARD | {"name": folder} | card
+    lines = [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in fields.items()]
+    (place / "submission.toml").write_text("\n".join(lines), "utf-8")
     save_scores(place, scores)
     return place
 
