@@ -92,6 +92,14 @@ def shown(value: object, limit: int = SHOWN) -> str:
     return f'"{escaped}{tail}"' if isinstance(value, str) else escaped + tail
 
 
+def printable(text: str, limit: int = SHOWN) -> str:
+    """`text` for people, cut to `limit` characters; what does not print is escaped."""
+    cut = text[:limit] + ("…" if len(text) > limit else "")
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut
+    )
+
+
 def _folded(identifier: str) -> str:
     """An id with all that people get wrong removed: case, Unicode form, spaces, zeros."""
     text = unicodedata.normalize("NFKC", identifier).casefold()

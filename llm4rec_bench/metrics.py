@@ -1,4 +1,4 @@
-"""Ranking metrics over the ranks of the targets (DESIGN: recall@k, ndcg@k, mrr@k).
+"""Ranking metrics over the ranks of the targets: recall@k, ndcg@k and mrr@k.
 
 All metrics here see one thing: an integer array `ranks` of shape (requests, targets)
 that holds, for every request, the 1-based rank at which each of its targets stands in

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llm4rec_bench import store
-from llm4rec_bench.errors import shown
+from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Score
 from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
@@ -52,7 +52,7 @@ def task_list(home: Path) -> None:
 
 def _whereabouts(task_id: str, home: Path) -> str:
     if store.is_embedded(task_id):
-        return "ships with the package"
+        return "embedded"
     return "in the store" if store.is_downloaded(task_id, home) else "to download"
 
 
@@ -76,7 +76,7 @@ def score_table(score: Score) -> None:
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=f"{escape(shown(score.name)[1:-1])} on {score.task} {score.track}"
+        title=f"{escape(printable(score.name))} on {score.task} {score.track}"
         f" ({score.requests:,} requests{runs}{split})",
         title_justify="left",
         caption=_caption(score),
@@ -97,6 +97,7 @@ def score_table(score: Score) -> None:
         interval = f"{found.low:.4f}–{found.high:.4f}"
         table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
     Console().print(table)
+    click.echo()
 
 
 def _caption(score: Score) -> str:
