@@ -7,7 +7,8 @@ difference which one answers: the tables must have the manifest's digests or are
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -87,12 +88,14 @@ def download(
         task.verify()
         watcher.say(f"{task_id} ships with the package: verified")
         return task
+    if raw is None and _is_sound(task_id, home, watcher):
+        return load_task(task_id, home)
     place = data_folder(task_id, home)
     _make(place)
-    with _locked(home / "tasks" / f"{task_id}.lock", watcher):
-        _sweep(place)
-        if raw is None and _is_sound(task_id, home, watcher):
+    with _locked(home / "tasks" / f"{task_id}.lock", watcher) as waited:
+        if raw is None and waited and _is_sound(task_id, home, watcher):
             return load_task(task_id, home)
+        _sweep(task_id, home)
         recipe, manifest = read_recipe(folder), read_manifest(folder)
         ways = _ways(recipe, manifest, home, raw, offline, watcher)
         _first_that_works(task_id, ways, watcher)
@@ -110,22 +113,34 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _locked(path: Path, watcher: Watcher) -> FileLock:
+@contextmanager
+def _locked(path: Path, watcher: Watcher) -> Iterator[bool]:
+    """Hold a lock file; gives whether another process had it first."""
     lock = FileLock(path)
+    waited = False
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        waited = True
         watcher.say("another process is downloading this task: waiting for it")
         lock.acquire()
     except OSError as error:
-        raise TaskDataError(f"{path}: cannot be locked ({error.strerror})") from None
-    return lock
+        raise TaskDataError(
+            f"{path}: cannot be locked ({error.strerror}); set {HOME} to a folder of yours"
+        ) from None
+    try:
+        yield waited
+    finally:
+        lock.release()
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed download left half done. Called under the lock."""
-    for left in folder.glob(".freezing-*"):
+def _sweep(task_id: str, home: Path) -> None:
+    """Remove what killed downloads left half done. Called under the lock."""
+    raw = home / "raw" / task_id
+    for left in (*data_folder(task_id, home).glob(".freezing-*"), *raw.glob(".pip-*")):
         shutil.rmtree(left, ignore_errors=True)
+    for left in raw.glob("*.partial"):
+        left.unlink(missing_ok=True)
 
 
 def _is_sound(task_id: str, home: Path, watcher: Watcher) -> bool:
@@ -156,6 +171,13 @@ def _ways(
     def thaw(path: Path) -> None:
         _from_raw(recipe, manifest, path, place)
 
+    def thaw_published(path: Path) -> None:
+        try:
+            thaw(path)
+        except TaskDataError:
+            path.unlink()  # else the next try would take it for the publisher's
+            raise
+
     def progress(done: int, total: int) -> None:
         watcher.progress(recipe.id, done, total)
 
@@ -174,7 +196,7 @@ def _ways(
         ways.append(
             _Way(
                 f"publisher {origin.url}",
-                lambda: thaw(fetch_origin(origin, kept, progress)),
+                lambda: thaw_published(fetch_origin(origin, kept, progress)),
             )
         )
     if mirror := recipe.source.mirror:
@@ -197,7 +219,7 @@ def _first_that_works(task_id: str, ways: list[_Way], watcher: Watcher) -> None:
         watcher.say(f"trying {way.name}")
         try:
             way.bring()
-        except TaskDataError as error:
+        except (TaskDataError, OSError) as error:
             watcher.say(f"  {error}")
             failures.append(f"  {way.name}: {error}")
         else:

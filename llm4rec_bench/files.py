@@ -11,6 +11,7 @@ from pathlib import Path
 def swap_folder(new: Path, place: Path) -> None:
     """Move the folder `new` to `place`; what was there goes only once it is out of the way."""
     old = new.with_name("replaced")
+    shutil.rmtree(old, ignore_errors=True)  # a killed process may have left one
     if place.exists():
         place.replace(old)
     new.replace(place)

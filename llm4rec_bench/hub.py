@@ -7,6 +7,9 @@ from pathlib import Path
 from llm4rec_bench.errors import TaskDataError, shown
 from llm4rec_bench.task.recipe import HubPin
 
+TIMEOUT = 10.0
+"""Seconds without an answer after which the Hub counts as out of reach."""
+
 
 def fetch_tables(pin: HubPin, folder: Path) -> Path:
     """Bring the tables at the pinned commit into ``folder/data`` and return `folder`.
@@ -16,7 +19,8 @@ def fetch_tables(pin: HubPin, folder: Path) -> Path:
     has no such commit.
     """
     # Imported here: it costs half a second, and reads HF_ENDPOINT once, when imported.
-    from huggingface_hub import snapshot_download
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -26,6 +30,8 @@ def fetch_tables(pin: HubPin, folder: Path) -> Path:
 
     disable_progress_bars()
     try:
+        # Asked first because it fails at once, where the download retries for long.
+        HfApi().dataset_info(pin.repository, revision=pin.commit, timeout=TIMEOUT)
         snapshot_download(
             pin.repository,
             repo_type="dataset",
@@ -33,8 +39,15 @@ def fetch_tables(pin: HubPin, folder: Path) -> Path:
             local_dir=folder,
             allow_patterns=["data/*.parquet"],
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = shown((str(error).splitlines() or [type(error).__name__])[0], 200)
+    except (
+        HfHubHTTPError,
+        HTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OSError,
+    ) as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = shown(" ".join(said[:3]) or type(error).__name__, 300)
         raise TaskDataError(
             f"{pin.repository}@{pin.commit[:8]}: cannot be fetched ({reason})"
         ) from None

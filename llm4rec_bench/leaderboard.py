@@ -15,6 +15,7 @@ import msgspec
 
 from llm4rec_bench.errors import CardRefused
 from llm4rec_bench.files import replace_text
+from llm4rec_bench.metrics import is_metric
 from llm4rec_bench.scoring import SCORER, Score
 from llm4rec_bench.split import TEST
 from llm4rec_bench.submission import CARD, Card, read_card
@@ -77,16 +78,32 @@ def read_entries(submissions: Path) -> list[Entry]:
 
 def _saved(folder: Path) -> SavedScores:
     path = folder / SCORES
+    mend = f"run: llm4rec-bench score {folder} --save"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SavedScores)
+        saved = msgspec.json.decode(path.read_bytes(), type=SavedScores)
     except OSError as error:
-        raise CardRefused(
-            f"{path}: {error.strerror}; run: llm4rec-bench score {folder} --save"
-        ) from None
+        raise CardRefused(f"{path}: {error.strerror}; {mend}") from None
     except msgspec.DecodeError as error:
-        raise CardRefused(
-            f"{path}: {error}; it is generated, run: llm4rec-bench score {folder} --save"
-        ) from None
+        raise CardRefused(f"{path}: {error}; {mend}") from None
+    if saved.format != FORMAT or any(score.format != FORMAT for score in saved.scores):
+        raise CardRefused(f"{path}: is not of format {FORMAT}; {mend}")
+    for score in saved.scores:
+        if score.scorer != SCORER:
+            raise CardRefused(f"{path}: is not of scorer version {SCORER}; {mend}")
+        if not _is_whole(score):
+            raise CardRefused(f"{path}: {score.task} {score.track} lacks metrics; {mend}")
+    return saved
+
+
+def _is_whole(score: Score) -> bool:
+    """Whether a score has metrics, all of them known, and floors for each."""
+    named = set(score.metrics)
+    floors = msgspec.structs.asdict(score.floors).values()
+    return (
+        bool(named)
+        and all(is_metric(name) for name in named)
+        and all(values is None or set(values) == named for values in floors)
+    )
 
 
 def leaderboard(entries: Sequence[Entry]) -> str:
@@ -162,6 +179,8 @@ def _reference_rows(score: Score, metrics: Sequence[str]) -> list[tuple[float, l
 
 def escaped(text: str) -> str:
     """`text` as Markdown that renders as itself: no markup, no HTML, no link, no cell's end."""
-    single_line = " ".join(text.split())
+    single_line = "".join(char for char in " ".join(text.split()) if char.isprintable())
     marks = r"[\\`*_{}\[\]<>#+!|~$@&:=]|(?<=www)\."
-    return re.sub(marks, lambda found: f"&#{ord(found[0])};", single_line, flags=re.IGNORECASE)
+    inert = re.sub(marks, lambda found: f"&#{ord(found[0])};", single_line, flags=re.IGNORECASE)
+    # GitHub looks for mail addresses after it has read the entities: keep them apart.
+    return inert.replace("&#64;", "&#64;&#8203;")

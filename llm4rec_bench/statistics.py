@@ -28,7 +28,7 @@ PERCENTILES: dict[str, tuple[float, int]] = {
 """Quantile, and how many observations it takes before it is reported."""
 
 
-class Interval(msgspec.Struct, frozen=True):
+class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A mean with its 95 % bootstrap interval, and its deviation between repeated runs."""
 
     value: float

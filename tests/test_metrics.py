@@ -223,21 +223,13 @@ def _every_ranking(candidates: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("candidates", "targets"),
-    [
-        ("a", "a"),
-        ("abcde", "a"),
-        ("abcde", "abc"),
-        ("abcde", "axy"),
-        ("abcd", "xy"),
-        ("abc", "abc"),
-    ],
+    "case", [("a", "a"), ("abcde", "a"), ("abcde", "abc"), ("abcde", "axy"), ("abcd", "xy")]
 )
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 8])
 def test_the_expected_value_is_the_average_over_all_rankings(
-    kind: str, candidates: str, targets: str, k: int
+    kind: str, case: tuple[str, str], k: int
 ) -> None:
-    metric = Metric(kind, k)
+    (candidates, targets), metric = case, Metric(kind, k)
     everything = ranks_of([(ranking, targets) for ranking in _every_ranking(candidates)])
     present = len({*candidates} & {*targets})
     found = expected_at_random(

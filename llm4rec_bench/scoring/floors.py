@@ -20,7 +20,7 @@ from llm4rec_bench.statistics import mean, rounded
 from llm4rec_bench.task import Task
 
 
-class Floors(msgspec.Struct, frozen=True):
+class Floors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What needs no method, and what no method can exceed; by metric."""
 
     random: dict[str, float]

@@ -5,7 +5,7 @@ Every number of one score comes from the same rows of one run file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from llm4rec_bench.statistics import (
     rounded,
 )
 from llm4rec_bench.task import FORMAT, Task
+from llm4rec_bench.task.recipe import TaskId, TrackName
 
 if TYPE_CHECKING:
     import pandas
@@ -34,14 +35,14 @@ SCORER = "1"
 """Version of the scorer. It changes whenever a number could."""
 
 
-class Slice(msgspec.Struct, frozen=True):
+class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The score over some of the requests."""
 
     requests: int
     metrics: dict[str, Interval]
 
 
-class Validity(msgspec.Struct, frozen=True):
+class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a run is what was asked for."""
 
     valid_share: float
@@ -51,13 +52,13 @@ class Validity(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
 
 
-class Score(msgspec.Struct, frozen=True):
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the scorer computed of one run."""
 
     format: str
     scorer: str
-    task: str
-    track: str
+    task: TaskId
+    track: TrackName
     split: str
     name: str
     track_digest: str
@@ -105,7 +106,7 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
         format=FORMAT,
         scorer=SCORER,
         task=task.id,
-        track=header.track,
+        track=cast(TrackName, header.track),
         split=header.split,
         name=header.name,
         track_digest=header.digest,

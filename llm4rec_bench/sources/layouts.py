@@ -8,8 +8,10 @@ neither write outside a folder nor fill one.
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,9 +20,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from llm4rec_bench.errors import TaskDataError, shown
+from llm4rec_bench.errors import TaskDataError, printable, shown
 from llm4rec_bench.interactions import LOG_SCHEMA
 from llm4rec_bench.task import tables
+
+_UNREADABLE = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+)
+"""What damaged, locked or unknown archives raise."""
 
 LARGEST_FILE = 2 << 30
 """Bytes of one raw file, unpacked, beyond which it is not read."""
@@ -48,10 +61,10 @@ class RawCopy:
         elif path.is_file():
             try:
                 self._archive = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError) as error:
+            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
                 raise TaskDataError(
-                    f"{path}: not a zip file ({error}); expected the publisher's zip or a "
-                    "folder with its files"
+                    f"{path}: not a zip file ({printable(str(error), 200)}); "
+                    "expected the publisher's zip or a folder with its files"
                 ) from None
             self._names = self._archive.namelist()
         else:
@@ -69,11 +82,13 @@ class RawCopy:
             raise TaskDataError(f"{self.path}: holds no file called {name}")
         try:
             data = self._bytes(path)
-        except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
-            raise TaskDataError(f"{self.path}: {path} cannot be read ({error})") from None
+        except _UNREADABLE as error:
+            raise TaskDataError(
+                f"{self.path}: {printable(path)} cannot be read ({printable(str(error), 200)})"
+            ) from None
         if len(data) > LARGEST_FILE:
             raise TaskDataError(
-                f"{self.path}: {path} is larger than {LARGEST_FILE >> 30} GiB unpacked"
+                f"{self.path}: {printable(path)} is larger than {LARGEST_FILE >> 30} GiB unpacked"
             )
         return data
 
@@ -126,22 +141,39 @@ def _csv(
     copy: RawCopy, name: str, delimiter: str, columns: dict[str, pa.DataType], **reading: object
 ) -> pa.Table:
     """A delimited file without quoting; the columns named, with these types, nothing guessed."""
-    options = {"column_names": list(columns), "encoding": "utf8", **reading}
-    try:
+    data = copy.read(name)
+
+    def read(use_threads: bool) -> pa.Table:
+        options = {"column_names": list(columns), "encoding": "utf8", **reading}
         return pacsv.read_csv(
-            io.BytesIO(copy.read(name)),
-            pacsv.ReadOptions(**options),
+            io.BytesIO(data),
+            pacsv.ReadOptions(use_threads=use_threads, **options),
             pacsv.ParseOptions(delimiter=delimiter, quote_char=False),
-            pacsv.ConvertOptions(column_types=columns, strings_can_be_null=False),
+            pacsv.ConvertOptions(column_types=columns, strings_can_be_null=False, null_values=[]),
         )
+
+    try:
+        return read(use_threads=True)
+    except (pa.ArrowException, UnicodeDecodeError):
+        pass
+    try:
+        read(use_threads=False)  # slower, but it says in which row the fault is
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise TaskDataError(f"{copy.path}: {name}: {str(error).splitlines()[0]}") from None
+        said = printable(str(error).splitlines()[0], 200)
+        raise TaskDataError(f"{copy.path}: {name}: {said}") from None
+    raise AssertionError(f"{name} was read with one thread but not with several")
 
 
-def _log(table: pa.Table, columns: dict[str, str]) -> pa.Table:
-    """The named columns of a table as a log; `columns` maps ours to theirs."""
-    picked = {ours: table[theirs] for ours, theirs in columns.items()}
-    return pa.table(picked).select(LOG_SCHEMA.names).cast(LOG_SCHEMA)
+def _log(copy: RawCopy, name: str, delimiter: str, time: pa.DataType, skip_rows: int) -> pa.Table:
+    """A log kept as user, item, rating and time; nothing in it is rounded."""
+    text = pa.string()
+    columns = {"user_id": text, "item_id": text, "rating": pa.float32(), "timestamp": time}
+    events = _csv(copy, name, delimiter, columns, skip_rows=skip_rows)
+    try:
+        return events.select(LOG_SCHEMA.names).cast(LOG_SCHEMA)
+    except pa.ArrowException as error:
+        said = printable(str(error).splitlines()[0], 200)
+        raise TaskDataError(f"{copy.path}: {name}: {said}") from None
 
 
 # MovieLens 100K.
@@ -170,24 +202,16 @@ def _movie_items(ids: list[str], titles: list[str], genres: list[list[str]]) -> 
 
 def _grouplens_100k(copy: RawCopy) -> RawData:
     """GroupLens's own layout: tab-separated `u.data`, and `u.item` in Latin-1 split by bars."""
-    events = _csv(
-        copy, "u.data", "\t",
-        {"user": pa.string(), "item": pa.string(), "rating": pa.float32(), "time": pa.int64()},
-    )  # fmt: skip
-    described = ["id", "title", "released", "video", "imdb"]
-    films = _csv(
-        copy, "u.item", "|",
-        dict.fromkeys(described + _GENRES, pa.string()), encoding="latin-1",
-    )  # fmt: skip
+    columns = ["id", "title", "released", "video", "imdb", *_GENRES]
+    text = dict.fromkeys(columns, pa.string())
+    films = _csv(copy, "u.item", "|", text, encoding="latin-1")
     flags = [films[genre].to_pylist() for genre in _GENRES]
     genres = [
         [genre for genre, flag in zip(_GENRES, row, strict=True) if flag == "1"]
         for row in zip(*flags, strict=True)
     ]
     return RawData(
-        _log(
-            events, {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
-        ),
+        _log(copy, "u.data", "\t", pa.int64(), skip_rows=0),
         _movie_items(films["id"].to_pylist(), films["title"].to_pylist(), genres),
     )
 
@@ -198,28 +222,16 @@ def _recbole_100k(copy: RawCopy) -> RawData:
     Joining the two parts again gives GroupLens's title, and one parser serves both. The
     one film without a title is misspelt there, in both parts.
     """
-    text, number = pa.string(), pa.float64()
-    events = _csv(
-        copy, "ml-100k.inter", "\t",
-        {"user": text, "item": text, "rating": pa.float32(), "time": number}, skip_rows=1,
-    )  # fmt: skip
-    films = _csv(
-        copy, "ml-100k.item", "\t",
-        dict.fromkeys(["id", "title", "year", "genres"], text), skip_rows=1,
-    )  # fmt: skip
+    text = dict.fromkeys(["id", "title", "year", "genres"], pa.string())
+    films = _csv(copy, "ml-100k.item", "\t", text, skip_rows=1)
     titles = [
         "unknown" if title == year == "unkonwn" else f"{title} ({year})"
         for title, year in zip(films["title"].to_pylist(), films["year"].to_pylist(), strict=True)
     ]
+    genres = [names.split() for names in films["genres"].to_pylist()]
     return RawData(
-        _log(
-            events, {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
-        ),
-        _movie_items(
-            films["id"].to_pylist(),
-            titles,
-            [names.split() for names in films["genres"].to_pylist()],
-        ),
+        _log(copy, "ml-100k.inter", "\t", pa.float64(), skip_rows=1),
+        _movie_items(films["id"].to_pylist(), titles, genres),
     )
 
 

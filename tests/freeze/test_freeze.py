@@ -201,9 +201,8 @@ def test_global_time_publishes_nothing_of_the_future() -> None:
     first: dict[str, int] = {}
     kept = []
     for event in sorted(log, key=lambda event: event["timestamp"]):
-        if event["timestamp"] < cut or event["timestamp"] <= first.setdefault(
-            event["user_id"], event["timestamp"]
-        ):
+        when = event["timestamp"]
+        if when < cut or when <= first.setdefault(event["user_id"], when):
             kept.append(event)
     later = len(log) - len(kept)
     assert later > 50

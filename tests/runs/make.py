@@ -81,7 +81,7 @@ def broken(line: Row | str | bytes, track: str = "ranking") -> bytes:
     return joined([*whole(track)[: AT - 1], line, *whole(track)[AT:]])
 
 
-def victim(items: list[str] = POOL[:1], **more: Any) -> Row:  # noqa: B006 - never changed
+def victim(items: list[str] = POOL[:1], **more: Any) -> Row:
     """A line that answers the request of line `AT`."""
     return {"request_id": VICTIM.request_id, "items": items, **more}
 
@@ -138,7 +138,7 @@ def valid() -> dict[str, bytes]:
     failed = [
         {**row, "items": [], "status": status} if number % 10 == 0 else row
         for number, row in enumerate(rows())
-        for status in [_FAILURES[number // 10 % len(_FAILURES)]]
+        for status in [FAILURES[number // 10 % len(FAILURES)]]
     ]
     second = [{**row, "run": 1, "items": row["items"][::-1]} for row in rows(depth=3)]
     return {
@@ -162,7 +162,7 @@ def valid() -> dict[str, bytes]:
     }
 
 
-_FAILURES = ["parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
+FAILURES = ["parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
 
 
 def invalid() -> dict[str, bytes]:
@@ -208,7 +208,7 @@ def invalid() -> dict[str, bytes]:
         "unknown-field-header.jsonl": with_header(model="none"),
         "missing-field.jsonl": broken({"request_id": VICTIM.request_id}),
         "missing-field-header.jsonl": joined([no_digest, *answers]),
-        "wrong-type.jsonl": broken(victim([7])),  # type: ignore[list-item]
+        "wrong-type.jsonl": broken(victim([7])),
         "wrong-type-boolean.jsonl": with_more('"latency_ms":true'),
         "wrong-type-empty-id.jsonl": broken(victim([""])),
         "bad-number.jsonl": with_more('"latency_ms":-0.5'),

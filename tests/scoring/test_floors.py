@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from llm4rec_bench import Score, Task, read_run, score
@@ -64,6 +66,17 @@ def test_the_popularity_floor_is_the_score_of_the_popularity_baseline(
     path = tmp_path / "run.jsonl"
     execute(card, task, track, path, split=split)
     found = score(read_run(path), task)
+    assert found.floors.popularity == values(found)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_popularity_counts_what_the_split_may_see(toy: Task, tmp_path: Path, split: str) -> None:
+    parts = {"test": {"train", "validation"}, "validation": {"train"}}[split]
+    table = pq.read_table(toy.folder / "data" / "interactions.parquet").to_pylist()
+    events = Counter(row["item_id"] for row in table if row["part"] in parts)
+    place = {item: (-events[item], row) for row, item in enumerate(toy.items.ids)}
+    rankings = [sorted(pool, key=place.__getitem__) for pool in rankable(toy, "ranking", split)]
+    found = scored(toy, "ranking", split, [rankings], tmp_path)
     assert found.floors.popularity == values(found)
 
 

@@ -72,8 +72,8 @@ def by_ir_measures(
 
 
 def task_with_gaps(folder: Path) -> Task:
-    """The toy task with a second target for every request, often no candidate, and with the
-    first target of every fourth request gone from its pools."""
+    """The toy task with a second target for every request, often no candidate and sometimes
+    seen already, and with the first target of every fourth request gone from its pools."""
     toy = load_task("toy-v1")
     frozen = {
         name: pq.read_table(toy.folder / "data" / f"{name}.parquet") for name in toy.manifest.tables
@@ -82,7 +82,8 @@ def task_with_gaps(folder: Path) -> Task:
     asked = zip(frozen["requests"].to_pylist(), frozen["targets"].to_pylist(), strict=True)
     for number, (request, target) in enumerate(asked):
         key, (first,) = (request["split"], request["request_id"]), target["items"]
-        second = next(i for i in toy.items.ids if i not in {first, *request["history"]})
+        unseen = (item for item in toy.items.ids if item not in {first, *request["history"]})
+        second = request["history"][0] if number % 7 == 0 else next(unseen)
         targets.append([first, second])
         taken[key] = {first, second, *request["history"]}
         if number % 4 == 0:

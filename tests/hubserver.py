@@ -1,0 +1,285 @@
+"""A small stand-in for the Hugging Face Hub on loopback, for the real client.
+
+It knows what `huggingface_hub` asks to create a dataset repository, commit files to it, tag
+it, list it, and download from it. Everything is kept in memory, every file is committed inline
+(so no large-file store is needed), and any token may write. Faults can be ordered by path.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+DATE = "2026-01-01T00:00:00.000Z"
+
+
+class HubError(Exception):
+    """An answer the client understands as an error."""
+
+    def __init__(self, status: int, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+@dataclass
+class Repository:
+    """Commits are whole trees of files; `refs` names some of them."""
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def commit(self, tree: dict[str, bytes]) -> str:
+        described = [self.refs.get("main", ""), sorted((p, oid(data)) for p, data in tree.items())]
+        sha = hashlib.sha1(json.dumps(described).encode()).hexdigest()
+        self.commits[sha] = tree
+        self.refs["main"] = sha
+        return sha
+
+    def resolve(self, revision: str) -> str:
+        sha = (self.refs | self.tags).get(revision, revision)
+        if sha not in self.commits:
+            raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return sha
+
+
+def oid(data: bytes) -> str:
+    """The name that git gives a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+class Asked(NamedTuple):
+    """One request that reached the server."""
+
+    method: str
+    path: str
+    range: str | None
+
+
+NAME = r"/api/datasets/(?P<name>[^/]+/[^/]+)"
+ROUTES = [
+    ("POST", r"/api/repos/create", "create"),
+    ("POST", r"/api/validate-yaml", "validate"),
+    ("POST", NAME + r"/preupload/(?P<revision>[^/]+)", "preupload"),
+    ("POST", NAME + r"/commit/(?P<revision>[^/]+)", "commit"),
+    ("POST", NAME + r"/tag/(?P<revision>[^/]+)", "tag"),
+    ("GET", NAME + r"/tree/(?P<revision>[^/]+)(?:/(?P<under>.*))?", "tree"),
+    ("GET", NAME + r"/refs", "refs"),
+    ("GET", NAME + r"(?:/revision/(?P<revision>[^/]+))?", "info"),
+    ("GET", r"/datasets/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "file"),
+]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one client."""
+
+    protocol_version = "HTTP/1.1"
+    server: HubServer
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _dispatch(self) -> None:
+        self.body = self._read()
+        parts = urlsplit(self.path)
+        self.query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        self.server.asked.append(Asked(self.command, parts.path, self.headers.get("Range")))
+        wanted = "GET" if self.command == "HEAD" else self.command
+        try:
+            for method, pattern, name in ROUTES:
+                found = re.fullmatch(pattern, parts.path)
+                if method == wanted and found:
+                    if method == "POST" and not self.headers.get("Authorization"):
+                        raise HubError(401, "Invalid username or password.")
+                    words = {k: unquote(v) for k, v in found.groupdict().items() if v is not None}
+                    getattr(self, f"_{name}")(**words)
+                    return
+            raise HubError(404, f"no such endpoint: {self.command} {parts.path}")
+        except HubError as error:
+            headers = {"X-Error-Message": str(error)} | (
+                {"X-Error-Code": error.code} if error.code else {}
+            )
+            self._json({"error": str(error)}, error.status, headers)
+        except ConnectionError:
+            self.close_connection = True
+
+    do_GET = do_HEAD = do_POST = _dispatch  # noqa: N815
+
+    def _read(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+    def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(value).encode()
+        kind = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        self._head(status, kind | (headers or {}))
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _repository(self, name: str) -> Repository:
+        if name not in self.server.repositories:
+            raise HubError(404, "Repository not found", "RepoNotFound")
+        return self.server.repositories[name]
+
+    def _create(self) -> None:
+        asked = json.loads(self.body)
+        name = f"{asked.get('organization') or 'tester'}/{asked['name']}"
+        url = f"{self.server.url}/datasets/{name}"
+        if name in self.server.repositories:
+            return self._json({"error": "You already created this repo", "url": url}, 409)
+        repository = self.server.repositories[name] = Repository()
+        repository.commit({".gitattributes": b""})
+        return self._json({"url": url, "name": name, "id": name})
+
+    def _validate(self) -> None:
+        self._json({"errors": [], "warnings": []})
+
+    def _preupload(self, name: str, revision: str) -> None:
+        self._repository(name).resolve(revision)
+        files = json.loads(self.body)["files"]
+        inline = {"uploadMode": "regular", "shouldIgnore": False}
+        self._json({"files": [{"path": file["path"], **inline} for file in files]})
+
+    def _commit(self, name: str, revision: str) -> None:
+        repository = self._repository(name)
+        tree = dict(repository.commits[repository.resolve(revision)])
+        for line in map(json.loads, self.body.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                tree[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                tree.pop(value["path"], None)
+            elif line["key"] != "header":
+                raise HubError(400, f"unknown operation {line['key']}")
+        sha = repository.commit(tree)
+        url = f"{self.server.url}/datasets/{name}/commit/{sha}"
+        self._json({"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
+
+    def _tag(self, name: str, revision: str) -> None:
+        repository = self._repository(name)
+        tag = json.loads(self.body)["tag"]
+        if tag in repository.tags:
+            raise HubError(409, f"Tag reference exists already: {tag}")
+        repository.tags[tag] = repository.resolve(revision)
+        self._json({"success": True})
+
+    def _refs(self, name: str) -> None:
+        repository = self._repository(name)
+
+        def listed(kind: str, refs: dict[str, str]) -> list[dict[str, str]]:
+            return [
+                {"name": ref, "ref": f"refs/{kind}/{ref}", "targetCommit": sha}
+                for ref, sha in refs.items()
+            ]
+
+        heads, tags = listed("heads", repository.refs), listed("tags", repository.tags)
+        self._json({"branches": heads, "tags": tags, "converts": []})
+
+    def _info(self, name: str, revision: str = "main") -> None:
+        repository = self._repository(name)
+        sha = repository.resolve(revision)
+        siblings = [{"rfilename": path} for path in sorted(repository.commits[sha])]
+        facts = {"private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0}
+        self._json({"_id": "0" * 24, "id": name, "sha": sha, "tags": [], "siblings": siblings,
+                    "lastModified": DATE, "createdAt": DATE, **facts})  # fmt: skip
+
+    def _tree(self, name: str, revision: str, under: str = "") -> None:
+        repository = self._repository(name)
+        tree = repository.commits[repository.resolve(revision)]
+        inside = {path: data for path, data in tree.items() if path.startswith(under)}
+        files = [
+            {"type": "file", "path": path, "oid": oid(data), "size": len(data)}
+            for path, data in sorted(inside.items())
+        ]
+        folders = sorted({path.rpartition("/")[0] for path in inside} - {""})
+        self._json([*files, *({"type": "directory", "path": path, "oid": oid(path.encode()),
+                               "size": 0} for path in folders)])  # fmt: skip
+
+    def _file(self, name: str, revision: str, path: str) -> None:
+        repository = self._repository(name)
+        sha = repository.resolve(revision)
+        if path not in repository.commits[sha]:
+            raise HubError(404, f"Entry not found: {path}", "EntryNotFound")
+        data = repository.commits[sha][path]
+        begun = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        start = int(begun[1]) if begun and self.command != "HEAD" else 0
+        headers = {"ETag": f'"{oid(data)}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes",
+                   "Content-Length": str(len(data) - start)}  # fmt: skip
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self._head(206 if start else 200, headers)
+        if self.command != "HEAD":
+            self._send(path, data[start:])
+
+    def _send(self, path: str, data: bytes) -> None:
+        if path in self.server.spoiled:
+            data = data[:-1] + bytes([data[-1] ^ 0xFF]) if len(data) < 64 else (
+                data[:32] + bytes(byte ^ 0xFF for byte in data[32:64]) + data[64:]
+            )  # fmt: skip
+        if path in self.server.cut:
+            self.server.cut.remove(path)
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            self.connection.shutdown(2)
+            self.close_connection = True
+        elif path in self.server.held:
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            self.server.holding.set()
+            self.server.released.wait()
+            self.close_connection = True
+        else:
+            self.wfile.write(data)
+
+
+class HubServer(ThreadingHTTPServer):
+    """The Hub at `url` while it is entered; `cut`, `held` and `spoiled` hold paths of files."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories: dict[str, Repository] = {}
+        self.asked: list[Asked] = []
+        self.cut: set[str] = set()
+        """Files whose next transfer ends half-way."""
+        self.held: set[str] = set()
+        """Files whose transfers stop half-way, `holding` set, until `released`."""
+        self.spoiled: set[str] = set()
+        """Files that arrive in full size with other bytes."""
+        self.holding, self.released = threading.Event(), threading.Event()
+
+    @property
+    def url(self) -> str:
+        """What HF_ENDPOINT is to be set to."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> HubServer:
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
