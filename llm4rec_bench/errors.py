@@ -117,7 +117,7 @@ def nearest(found: str, expected: Iterable[str]) -> str | None:
     for option in options:
         if _folded(option) == wanted:
             return option
-    close = difflib.get_close_matches(found[:SHOWN], options[:2000], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(found[:SHOWN], options[:2000], n=1, cutoff=0.75)
     return close[0] if close else None
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm4rec_bench.errors import nearest_hint, shown
+from llm4rec_bench.errors import REPORTED, nearest_hint, shown
 from llm4rec_bench.metrics import Ranks
 from llm4rec_bench.pools import contains
 from llm4rec_bench.run.problems import Problems
@@ -90,6 +90,7 @@ class _Check:
 
     def __init__(self, run: Run, task: Task, problems: Problems) -> None:
         self.run, self.task, self.problems = run, task, problems
+        self.unread = problems.total
         self.track, self.split = run.header.track, run.header.split
         self.requests: Requests = task.requests(self.split, self.track)
         ids = pa.array(self.requests.ids, pa.string())
@@ -105,7 +106,7 @@ class _Check:
     ) -> None:
         """Tell the first cells marked `wrong`, count the rest; `message` gives text and field."""
         cells = np.flatnonzero(wrong)
-        told = cells[: self.problems.room]
+        told = cells[:REPORTED]
         for cell in told.tolist():
             text, field = message(cell)
             self.problems.add(code, text, int(self.run.line[rows[cell]]), field)
@@ -134,7 +135,8 @@ class _Check:
             return f"run {number} has answered request {found} already; keep one line", "request_id"
 
         self._report("repeated-request", repeated, rows, again)
-        self._missing(cell[known])
+        if not self.unread:  # else what cannot be read would be told to be missing, too
+            self._missing(cell[known])
 
     def _missing(self, answered: Integers) -> None:
         unanswered = np.ones(self.runs * len(self.requests), bool)
@@ -147,7 +149,7 @@ class _Check:
                 self.problems.add("missing-run", said)
             by_run = by_run & ~empty[:, None]
         cells = np.flatnonzero(by_run)
-        told = cells[: self.problems.room]
+        told = cells[:REPORTED]
         for cell in told.tolist():
             number, request = divmod(cell, len(self.requests))
             self.problems.add(

@@ -12,9 +12,12 @@ import importlib
 import inspect
 import os
 import shutil
+import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -22,7 +25,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import BenchError, CardRefused, shown
-from llm4rec_bench.run.format import MOST_ITEMS, Header, Ranking, Row
+from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound_scores
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task import FORMAT, Request, Task, TaskView
 
@@ -46,28 +49,43 @@ Progress = Callable[[int, int], None]
 
 
 def load_method(card: Card, task_id: str) -> Method:
-    """A new, unfitted method as the card describes it; CardRefused where there is none."""
+    """A new, unfitted method as the card describes it.
+
+    Raises CardRefused where the card names none that can be made, and MethodFailed where
+    its own code fails.
+    """
     if card.system is None:
         raise CardRefused(f"{card.name}: the card names no system, so there is nothing to run")
     module, _, name = card.system.partition(":")
-    try:
-        method = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        mend = (
-            "run from the folder that holds it"
-            if module.startswith(error.name or "\0")
-            else "pip install 'llm4rec-bench[baselines]' installs what the baselines need"
-        )
-        raise CardRefused(f"{card.name}: system {card.system}: {error}; {mend}") from None
-    except AttributeError:
-        raise CardRefused(f"{card.name}: {module} has no {name}") from None
     params = card.params_on(task_id)
     try:
+        with _blamed(card, "while it was imported"):
+            method = getattr(importlib.import_module(module), name)
+    except MethodFailed as failed:
+        raise _unusable(card, module, name, failed) from failed.__cause__
+    try:
         inspect.signature(method).bind(**params)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise CardRefused(f"{card.name}: params do not fit {card.system}: {error}") from None
-    made: Method = method(**params)
+    with _blamed(card, "while it was made"):
+        made: Method = method(**params)
+    if not (callable(getattr(made, "fit", None)) and callable(getattr(made, "rank", None))):
+        raise CardRefused(f"{card.name}: {card.system} has no methods fit and rank")
     return made
+
+
+def _unusable(card: Card, module: str, name: str, failed: MethodFailed) -> BenchError:
+    """The plain words for a system that is not there; what its own code raised stays."""
+    error = failed.__cause__
+    if isinstance(error, ModuleNotFoundError):
+        missing = error.name or module
+        mend = "pip install 'llm4rec-bench[baselines]' installs what the baselines need"
+        if module == missing or module.startswith(f"{missing}."):
+            mend = "run from the folder that holds it"
+        return CardRefused(f"{card.name}: system {card.system}: {error}; {mend}")
+    if isinstance(error, AttributeError) and error.name == name:
+        return CardRefused(f"{card.name}: {module} has no {name}")
+    return failed
 
 
 def execute(
@@ -89,38 +107,38 @@ def execute(
     header = Header(
         FORMAT, task.id, track, task.digest(track), card.title, split, card.fingerprint(task.id)
     )
-    if path.exists() and not overwrite:
-        if _header_of(path) == header:
-            return False
-        raise CardRefused(
-            f"{path}: holds a run of another card or task version; "
-            "--overwrite replaces it, --out DIR writes elsewhere"
-        )
+    task.requests(split, track)  # refuses a split or track there is not before a file is made
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with _only_writer(partial), partial.open("a+b") as file:
-        if overwrite:
-            file.truncate(0)
-        done = _continue(file, header)
-        _write_rows(file, done, card, task, track, split, progress)
-        file.flush()
-        os.fsync(file.fileno())
+    with _only_writer(partial):
+        if path.exists() and not overwrite:
+            if _header_of(path) == header:
+                return False
+            raise CardRefused(
+                f"{path}: holds a run of another card or task version; "
+                "--overwrite replaces it, --out DIR writes elsewhere"
+            )
+        with partial.open("a+b") as file:
+            if overwrite:
+                file.truncate(0)
+            done = _continue(file, header)
+            _write_rows(file, done, card, task, track, split, progress)
+            file.flush()
+            os.fsync(file.fileno())
         _finish(partial, path)
     return True
 
 
 @contextmanager
 def _only_writer(partial: Path) -> Iterator[None]:
-    lock = FileLock(partial.with_name(f"{partial.name}.lock"))
+    # The lock lies elsewhere and stays: removing a lock file lets two processes hold it.
+    place = sha256(str(partial.resolve()).encode()).hexdigest()[:32]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"llm4rec-bench-{os.getuid()}-{place}.lock")
     try:
-        lock.acquire(timeout=0)
+        with lock.acquire(timeout=0):
+            yield
     except Timeout:
         raise CardRefused(f"{partial}: another process is writing this run") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _header_of(path: Path) -> Header | None:
@@ -129,7 +147,7 @@ def _header_of(path: Path) -> Header | None:
     try:
         with opened(path, "rb") as file:
             return msgspec.json.decode(file.readline(1 << 16), type=Header)
-    except (msgspec.DecodeError, OSError, EOFError):
+    except (msgspec.DecodeError, OSError, EOFError, zlib.error):
         return None
 
 
@@ -206,22 +224,45 @@ def _blamed(card: Card, when: str) -> Iterator[None]:
 
 def _answer(method: Method, card: Card, request: Request, number: int, view: TaskView) -> Row:
     when = f"on request {shown(request.request_id)} of run {number}"
+    # The method gets a copy: what it does to its request must not change what is allowed.
+    handed = msgspec.structs.replace(
+        request,
+        history=list(request.history),
+        candidates=None if request.candidates is None else list(request.candidates),
+    )
     with _blamed(card, when):
         start = time.perf_counter()
-        answers = method.rank([request])
+        answers = method.rank([handed])
         latency = (time.perf_counter() - start) * 1000.0
         (answer,) = answers
-    _refuse_unsound(answer, request, view, f"{card.name}: {card.system} {when}")
+    who = f"{card.name}: {card.system} {when}"
+    row = _row(answer, request, number, round(latency, 3), who)
+    _refuse_unsound(row, request, view, who)
+    return row
+
+
+def _row(answer: Ranking, request: Request, number: int, latency: float, who: str) -> Row:
+    """The row of an answer, held to the rules by which run files are read."""
+    if not isinstance(answer, Ranking):
+        raise MethodFailed(f"{who}: returned {type(answer).__name__}, expected a Ranking")
     fields = msgspec.structs.asdict(answer)
-    return Row(request.request_id, run=number, latency_ms=round(latency, 3), **fields)
+    row = Row(request.request_id, run=number, latency_ms=latency, **fields)
+    try:
+        line = msgspec.json.encode(row)
+        msgspec.json.decode(line, type=Row)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise MethodFailed(f"{who}: returned what no run file may hold: {error}") from None
+    if len(line) >= LONGEST_LINE:
+        raise MethodFailed(f"{who}: a row of {len(line):,} bytes; {LONGEST_LINE:,} are allowed")
+    if fault := unsound_scores(row):
+        raise MethodFailed(f"{who}: scores: {fault}")
+    return row
 
 
-def _refuse_unsound(answer: Ranking, request: Request, view: TaskView, who: str) -> None:
+def _refuse_unsound(row: Row, request: Request, view: TaskView, who: str) -> None:
     """Say so at once when a method returns what the scorer would refuse at the end."""
-    items = set(answer.items)
-    if len(answer.items) > MOST_ITEMS:
-        raise MethodFailed(f"{who}: ranked {len(answer.items)} items; {MOST_ITEMS} are allowed")
-    if len(items) != len(answer.items):
+    items = set(row.items)
+    if len(items) != len(row.items):
         raise MethodFailed(f"{who}: ranked an item twice")
     if request.candidates is not None:
         wrong, what = items - set(request.candidates), "is not a candidate"

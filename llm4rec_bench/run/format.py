@@ -5,6 +5,8 @@ Limits are stated here and nowhere else.
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -27,7 +29,10 @@ LONGEST_ID = 512
 Status = Literal["ok", "parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
 STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""Up to eleven days, so that sums stay finite."""
+
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
 
 
@@ -77,7 +82,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     request_id: Id
     items: Annotated[list[Id], msgspec.Meta(max_length=MOST_ITEMS)]
     run: Annotated[int, msgspec.Meta(ge=0, lt=MOST_RUNS)] = 0
-    latency_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    latency_ms: Milliseconds | None = None
     scores: Annotated[list[float], msgspec.Meta(max_length=MOST_ITEMS)] | None = None
     status: Status = "ok"
     prompt_tokens: Count | None = None
@@ -85,6 +90,19 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     cached_tokens: Count | None = None
     dropped: Dropped | None = None
     explanation: str | None = None
+
+
+def unsound_scores(row: Row) -> str | None:
+    """What is wrong with a row's scores, and how to mend it; None where nothing is."""
+    if row.scores is None:
+        return None
+    if len(row.scores) != len(row.items):
+        return f"{len(row.scores)} scores for {len(row.items)} items; give one for each item"
+    if not all(map(math.isfinite, row.scores)):
+        return "holds a number that is not finite; leave scores out"
+    if any(a < b for a, b in itertools.pairwise(row.scores)):
+        return "increases; sort items by score before writing, the order is the ranking"
+    return None
 
 
 CODES: dict[str, str] = {

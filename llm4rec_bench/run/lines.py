@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from llm4rec_bench.errors import shown
+from llm4rec_bench.errors import printable, shown
 from llm4rec_bench.run.format import LARGEST_RUN, LONGEST_LINE, MOST_ROWS
 from llm4rec_bench.run.problems import Problems
 
@@ -33,9 +33,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise Unreadable("not-a-file", f"{shown(str(path))} is not a regular file")
         raw = path.open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
         raise Unreadable(
-            "not-a-file", f"{shown(str(path))} cannot be opened ({error.strerror}); check the path"
+            "not-a-file", f"{shown(str(path))} cannot be opened ({reason}); check the path"
         ) from None
     with raw:
         head = raw.read(4)
@@ -53,38 +54,30 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def lines(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, bytes]]:
     """Numbered lines, each within the limit; longer ones are noted and passed over."""
     size = number = 0
-    while True:
-        try:
-            line = file.readline(LONGEST_LINE + 1)
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            raise Unreadable(
-                "bad-compression", f"cannot be unpacked after line {number} ({error}); pack it anew"
-            ) from None
-        if not line:
-            return
+    while line := _piece(file, number):
         number += 1
         size += len(line)
+        if len(line) > LONGEST_LINE:
+            said = f"longer than {LONGEST_LINE:,} bytes; shorten the explanation"
+            problems.add("line-too-long", said, number)
+            while line and not line.endswith(b"\n") and size <= LARGEST_RUN:
+                line = _piece(file, number)
+                size += len(line)
+        elif number <= MOST_ROWS:
+            yield number, line
         if size > LARGEST_RUN or number > MOST_ROWS:
             raise Unreadable(
                 "too-large",
                 f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked",
             )
-        if len(line) > LONGEST_LINE:
-            problems.add(
-                "line-too-long",
-                f"longer than {LONGEST_LINE:,} bytes; shorten the explanation",
-                number,
-            )
-            size += _skip_line(file, LARGEST_RUN - size)
-        else:
-            yield number, line
 
 
-def _skip_line(file: BinaryIO, most: int) -> int:
-    """Read past the end of the current line; returns the bytes passed over."""
-    passed = 0
-    while passed <= most and (rest := file.readline(LONGEST_LINE)):
-        passed += len(rest)
-        if rest.endswith(b"\n"):
-            break
-    return passed
+def _piece(file: BinaryIO, number: int) -> bytes:
+    """The next line, or as much of it as shows that it is too long."""
+    try:
+        return file.readline(LONGEST_LINE + 1)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        reason = printable(str(error), 120)
+        raise Unreadable(
+            "bad-compression", f"cannot be unpacked after line {number} ({reason}); pack it anew"
+        ) from None

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
-from llm4rec_bench.errors import REPORTED, Problem, RunRefused, nearest_hint, shown
+from llm4rec_bench.errors import REPORTED, Problem, RunRefused, nearest_hint, printable, shown
 
 
 class Problems:
     """What is wrong with one run file: the first few in full, all of them counted."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = printable(name, 200)
         self.found: list[Problem] = []
         self.total = 0
 
     def add(self, code: str, message: str, line: int | None = None, field: str = "") -> None:
         """Note one problem."""
-        self.count(1)
-        if self.total <= REPORTED:
-            self.found.append(Problem(code, message, line, field))
+        self.total += 1
+        self.found.append(Problem(code, message, line, field))
+        if len(self.found) > 20 * REPORTED:
+            self.found = self._first()
 
     def count(self, more: int) -> None:
         """Count problems that are not told one by one."""
         self.total += more
 
-    @property
-    def room(self) -> int:
-        """How many more problems will be told in full."""
-        return max(0, REPORTED - self.total)
+    def _first(self) -> list[Problem]:
+        """The first problems of the file; those of no line come last."""
+        return sorted(self.found, key=lambda problem: problem.line or sys.maxsize)[:REPORTED]
 
     def knows_task(self, task_id: str, known: Sequence[str]) -> bool:
         """Note a task id that is none of the known ones."""
@@ -36,15 +37,13 @@ class Problems:
             return True
         hint = nearest_hint(task_id, known)
         expected = ", ".join(known)
-        self.add(
-            "wrong-task", f"{shown(task_id)} is not a task; expected {expected}{hint}", 1, "task"
-        )
+        message = f"{shown(task_id)} is not a task; expected {expected}{hint}"
+        self.add("wrong-task", message, 1, "task")
         return False
 
     def refusal(self) -> RunRefused:
         """What was noted, in the order of lines."""
-        told = sorted(self.found, key=lambda problem: problem.line or 0)
-        return RunRefused(self.name, told, self.total)
+        return RunRefused(self.name, self._first(), self.total)
 
     def raise_if_any(self) -> None:
         """Raise RunRefused where anything was noted."""

@@ -9,7 +9,7 @@ dropped without a word.
 from __future__ import annotations
 
 import json
-import math
+from collections import Counter
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm4rec_bench.errors import shown
+from llm4rec_bench.errors import printable, shown
 from llm4rec_bench.run.explain import explain
-from llm4rec_bench.run.format import STATUSES, Dropped, Header, Row
+from llm4rec_bench.run.format import STATUSES, Dropped, Header, Row, unsound_scores
 from llm4rec_bench.run.lines import Unreadable, lines, opened
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.task import FORMAT
@@ -39,7 +39,7 @@ class Rows:
     request: pa.StringArray
     number: npt.NDArray[np.int64]
     """Which of the repeated runs a row belongs to."""
-    items: pa.StringArray
+    items: pa.LargeStringArray
     """The rankings of all rows, end to end."""
     lengths: npt.NDArray[np.int64]
     status: npt.NDArray[np.int8]
@@ -78,7 +78,7 @@ def _rows(numbered: list[tuple[int, Row]]) -> Rows:
         line=np.array([number for number, _ in numbered], np.int64),
         request=pa.array([row.request_id for row in rows], pa.string()),
         number=np.array([row.run for row in rows], np.int64),
-        items=pa.array([item for row in rows for item in row.items], pa.string()),
+        items=pa.array([item for row in rows for item in row.items], pa.large_string()),
         lengths=np.array([len(row.items) for row in rows], np.int64),
         status=np.array([STATUSES.index(row.status) for row in rows], np.int8),
         latency_ms=np.array([row.latency_ms for row in rows], np.float64),
@@ -146,6 +146,12 @@ def _may_repeat_a_key(line: bytes) -> bool:
     return colons != 0 or b"\\" in line
 
 
+class _Format(msgspec.Struct):
+    """What a header says of its format, whatever else it holds."""
+
+    format: str | None = None
+
+
 class _Parser:
     """Turns lines into columns; what is wrong goes to `problems`."""
 
@@ -194,8 +200,8 @@ class _Parser:
         repeated: list[str] = []
 
         def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-            names = [name for name, _ in found]
-            repeated.extend(name for name in set(names) if names.count(name) > 1)
+            times = Counter(name for name, _ in found)
+            repeated.extend(name for name, count in times.items() if count > 1)
             return dict(found)
 
         try:
@@ -209,6 +215,8 @@ class _Parser:
     def _take_header(self, number: int, line: bytes) -> None:
         self.headers_seen = 1
         try:
+            if self._is_of_another_format(number, line):
+                return
             header = self._header.decode(line)
         except msgspec.DecodeError as error:
             if b'"request_id"' in line and b'"format"' not in line:
@@ -222,15 +230,19 @@ class _Parser:
             else:
                 self._refuse(number, line, error, Header)
             return
-        if header.format != FORMAT:
-            self.problems.add(
-                "wrong-format",
-                f'{shown(header.format)} is not a format this version reads; expected "{FORMAT}"',
-                number,
-                "format",
-            )
-            return
         self.header = header
+
+    def _is_of_another_format(self, number: int, line: bytes) -> bool:
+        # Looked at before the rest: another format may well have other fields.
+        try:
+            named = msgspec.json.decode(line, type=_Format).format
+        except (msgspec.DecodeError, RecursionError):
+            return False  # the strict decoder says what is wrong
+        if named is None or named == FORMAT:
+            return False
+        said = f'{shown(named)} is not a format this version reads; expected "{FORMAT}"'
+        self.problems.add("wrong-format", said, number, "format")
+        return True
 
     def _take_row(self, number: int, line: bytes) -> None:
         try:
@@ -243,29 +255,13 @@ class _Parser:
             else:
                 self._refuse(number, line, error, Row)
             return
-        if self._is_sound(number, row):
-            self.rows.append((number, row))
-            if len(self.rows) >= _PACKED_TOGETHER:
-                self._pack()
-
-    def _is_sound(self, number: int, row: Row) -> bool:
-        if row.latency_ms is not None and not math.isfinite(row.latency_ms):
-            self.problems.add(
-                "bad-number", "is not a finite number; leave the field out", number, "latency_ms"
-            )
-            return False
-        if row.scores is None:
-            return True
-        if len(row.scores) != len(row.items):
-            fault = f"{len(row.scores)} scores for {len(row.items)} items; give one for each item"
-        elif not all(map(math.isfinite, row.scores)):
-            fault = "holds a number that is not finite; leave scores out"
-        elif any(a < b for a, b in zip(row.scores, row.scores[1:], strict=False)):
-            fault = "increases; sort items by score before writing, the order is the ranking"
-        else:
-            return True
-        self.problems.add("bad-scores", fault, number, "scores")
-        return False
+        fault = unsound_scores(row)
+        if fault:
+            self.problems.add("bad-scores", fault, number, "scores")
+            return
+        self.rows.append((number, row))
+        if len(self.rows) >= _PACKED_TOGETHER:
+            self._pack()
 
     def _refuse(
         self, number: int, line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct]
@@ -285,4 +281,5 @@ class _Parser:
             return None
         self._pack()
         digest = f"sha256:{self.hash.hexdigest()}"
-        return Run(**_joined(self.packed), name=name, header=self.header, digest=digest)
+        columns = _joined(self.packed)
+        return Run(**columns, name=printable(name, 200), header=self.header, digest=digest)

@@ -20,15 +20,15 @@ FORMAT = "llm4rec-bench/1"
 RETRIEVAL = "retrieval"
 TASK_ID = r"[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]*"
 
-TaskId = Annotated[str, msgspec.Meta(pattern=f"^{TASK_ID}$", max_length=64)]
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Digest = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+TaskId = Annotated[str, msgspec.Meta(pattern=rf"^{TASK_ID}\Z", max_length=64)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file at its publisher's."""
 
-    url: Annotated[str, msgspec.Meta(pattern="^https?://")]
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://")]
     sha256: Sha256 | None = None
     """None where no digest is published: then the task's own digests are the check."""
     bytes: int = 0
@@ -123,8 +123,8 @@ class TableEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HubPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A dataset repository on the Hugging Face Hub at one commit."""
 
-    repository: Annotated[str, msgspec.Meta(pattern=r"^[\w.-]+/[\w.-]+$")]
-    commit: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
+    repository: Annotated[str, msgspec.Meta(pattern=r"^[\w.-]+/[\w.-]+\Z")]
+    commit: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{40}\Z")]
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -78,7 +78,7 @@ class Items:
 
     def encode(self, ids: pa.Array | pa.ChunkedArray) -> Codes:
         """Rows of a column of item ids; -1 for one that is not in the catalogue."""
-        found = pc.fill_null(pc.index_in(ids, value_set=self.id_array), -1)
+        found = pc.fill_null(pc.index_in(ids, value_set=self.id_array.cast(ids.type)), -1)
         return found.to_numpy(zero_copy_only=False).astype(np.int32)
 
     def to_pandas(self) -> pandas.DataFrame:

@@ -360,7 +360,7 @@ def test_a_method_that_breaks_off_is_blamed_and_its_rows_are_kept(
     [
         ("NeverFitted", "failed while fitting: MemoryError: too large"),
         ("NeverMade", "depth must be positive"),
-        ("NoMethod", "AttributeError"),
+        ("NoMethod", "has no methods fit and rank"),
         ("WrongCount", 'failed on request "u001" of run 0'),
     ],
 )
@@ -390,7 +390,7 @@ def test_an_answer_that_no_run_may_hold_is_refused_at_once(
     [
         ("ranking", "unknown", 'ranked "nothing", which is not a candidate'),
         ("ranking", "twice", "ranked an item twice"),
-        ("ranking", "too many", "ranked 101 items; 100 are allowed"),
+        ("ranking", "too many", "Expected `array` of length <= 100 - at `$.items`"),
         ("retrieval", "unknown", 'ranked "nothing", which is unknown or already seen'),
         ("retrieval", "seen", "which is unknown or already seen"),
     ],
