@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import TaskDataError, UsageError
-from llm4rec_bench.files import swap_folder
+from llm4rec_bench.files import recover_folder, swap_folder
 from llm4rec_bench.freeze import differing_tables, freeze, manifest_of, write_tables
 from llm4rec_bench.hub import fetch_tables
 from llm4rec_bench.sources import RawData, fetch_mirror, fetch_origin, generate_toy, read_raw
@@ -136,6 +136,7 @@ def _locked(path: Path, watcher: Watcher) -> Iterator[bool]:
 
 def _sweep(task_id: str, home: Path) -> None:
     """Remove what killed downloads left half done. Called under the lock."""
+    recover_folder(data_folder(task_id, home) / "data")
     raw = home / "raw" / task_id
     for left in (*data_folder(task_id, home).glob(".freezing-*"), *raw.glob(".pip-*")):
         shutil.rmtree(left, ignore_errors=True)

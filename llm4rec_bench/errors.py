@@ -67,16 +67,18 @@ class Problem(msgspec.Struct, frozen=True):
 class RunRefused(BenchError):
     """A run file breaks one or more rules.
 
-    `problems` holds the first `REPORTED` of them in file order, `total` counts all.
+    `problems` holds the first `REPORTED` of them in file order, `by_code` counts all.
     """
 
-    def __init__(self, name: str, problems: Sequence[Problem], total: int) -> None:
+    def __init__(self, name: str, problems: Sequence[Problem], by_code: dict[str, int]) -> None:
         self.name = name
         self.problems = list(problems)
-        self.total = total
+        self.by_code = by_code
+        self.total = sum(by_code.values())
         lines = [problem.render(name) for problem in self.problems]
-        if total > len(lines):
-            lines.append(f"{name}: … and {total - len(lines)} more problems")
+        if self.total > len(lines):
+            kinds = ", ".join(f"{code} {count:,}" for code, count in sorted(by_code.items()))
+            lines.append(f"{name}: … and {self.total - len(lines):,} more; in all: {kinds}")
         super().__init__("\n".join(lines))
 
 

@@ -9,13 +9,29 @@ from pathlib import Path
 
 
 def swap_folder(new: Path, place: Path) -> None:
-    """Move the folder `new` to `place`; what was there goes only once it is out of the way."""
-    old = new.with_name("replaced")
-    shutil.rmtree(old, ignore_errors=True)  # a killed process may have left one
+    """Move the folder `new` to `place`.
+
+    What was there waits beside it meanwhile; `recover_folder` puts it back where a process
+    was killed between the two moves.
+    """
+    recover_folder(place)
+    waiting = _waiting(place)
     if place.exists():
-        place.replace(old)
+        place.replace(waiting)
     new.replace(place)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(waiting, ignore_errors=True)
+
+
+def recover_folder(place: Path) -> None:
+    """Undo a swap that was broken off, and remove what one left."""
+    waiting = _waiting(place)
+    if waiting.exists() and not place.exists():
+        waiting.replace(place)
+    shutil.rmtree(waiting, ignore_errors=True)
+
+
+def _waiting(place: Path) -> Path:
+    return place.with_name(f".{place.name}-replaced")
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -15,11 +15,12 @@ import msgspec
 
 from llm4rec_bench.errors import CardRefused
 from llm4rec_bench.files import replace_text
-from llm4rec_bench.metrics import is_metric
+from llm4rec_bench.run.lines import run_digest
 from llm4rec_bench.scoring import SCORER, Score
 from llm4rec_bench.split import TEST
-from llm4rec_bench.submission import CARD, Card, read_card
-from llm4rec_bench.task import FORMAT
+from llm4rec_bench.store import known_tasks, recipe_folder
+from llm4rec_bench.submission import CARD, Card, read_card, run_files
+from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 
 SCORES = "scores.json"
 
@@ -30,11 +31,14 @@ INTRODUCTION = f"""\
 
 Scorer version {SCORER}. Every row is computed by the scorer from a run file committed in
 `submissions/`; values are followed by their 95 % bootstrap interval over requests. Rows are
-sorted by the first metric; where intervals overlap, the order of two rows shows nothing.
-Rows in italics are not methods: *random* is the expected value of a random ranking, *popularity
-floor* orders items by visible events, *order as given* keeps the candidates as they came, and
-*ceiling* is the best that the pool allows. Latency is per request on the hardware named by the
-entry, so compare it only within one hardware.
+sorted by the first metric. An interval says how far a value would move with other users; two rows
+were measured on the same users, so neither overlapping nor separate intervals alone tell whether
+their difference is real.
+Rows in italics are not methods: *random* is the expected value of a random ranking, *popularity*
+orders items by visible events, *as given* keeps the candidates as they came, and *ceiling* is the
+best that the pool allows. ± is the deviation between repeated runs; *valid* the share of rows whose
+status is ok and that rank something; *tokens* the mean of prompt and completion tokens a request.
+Latency is per request on the hardware named by the entry, so compare it only within one hardware.
 """
 
 SAMPLED = (
@@ -66,13 +70,21 @@ def save_scores(folder: Path, scores: Iterable[Score]) -> None:
 
 def read_entries(submissions: Path) -> list[Entry]:
     """All entries under a folder of submissions; CardRefused where one is unsound."""
-    entries = []
-    for card_path in sorted(submissions.glob(f"*/{CARD}")):
-        folder = card_path.parent
-        card = read_card(folder)
-        if card.name != folder.name:
-            raise CardRefused(f"{card_path}: name {card.name!r} is not the folder's name")
-        entries += [Entry(card, score) for score in _saved(folder).scores]
+    folders = [path for path in sorted(submissions.iterdir()) if path.is_dir()]
+    return [entry for folder in folders for entry in read_submission(folder)]
+
+
+def read_submission(folder: Path) -> list[Entry]:
+    """The entries of one submission, each with a run file beside it; CardRefused if unsound."""
+    card = read_card(folder)
+    if card.name != folder.resolve().name:
+        raise CardRefused(f"{folder / CARD}: name {card.name!r} is not the folder's name")
+    entries = [Entry(card, score) for score in _saved(folder).scores]
+    for entry in entries:
+        if entry.score.task not in card.tasks:
+            raise CardRefused(
+                f"{folder / CARD}: tasks does not name {entry.score.task}, which has a run file"
+            )
     return entries
 
 
@@ -87,23 +99,41 @@ def _saved(folder: Path) -> SavedScores:
         raise CardRefused(f"{path}: {error}; {mend}") from None
     if saved.format != FORMAT or any(score.format != FORMAT for score in saved.scores):
         raise CardRefused(f"{path}: is not of format {FORMAT}; {mend}")
+    runs = {run_digest(run): run for run in run_files(folder)}
     for score in saved.scores:
-        if score.scorer != SCORER:
-            raise CardRefused(f"{path}: is not of scorer version {SCORER}; {mend}")
-        if not _is_whole(score):
-            raise CardRefused(f"{path}: {score.task} {score.track} lacks metrics; {mend}")
+        fault = _fault(score, runs.pop(score.run_digest, None))
+        if fault:
+            raise CardRefused(f"{path}: {score.task} {score.track}: {fault}; {mend}")
+    if runs:
+        unscored = ", ".join(sorted(run.name for run in runs.values()))
+        raise CardRefused(f"{path}: holds no score of {unscored}; {mend}")
     return saved
 
 
-def _is_whole(score: Score) -> bool:
-    """Whether a score has metrics, all of them known, and floors for each."""
-    named = set(score.metrics)
-    floors = msgspec.structs.asdict(score.floors).values()
-    return (
-        bool(named)
-        and all(is_metric(name) for name in named)
-        and all(values is None or set(values) == named for values in floors)
-    )
+def _fault(score: Score, run: Path | None) -> str | None:
+    """Why a saved score cannot be what the scorer made of a run file beside it.
+
+    Whether its values are right is for scoring again to say.
+    """
+    if score.task not in known_tasks():
+        return "is of no known task"
+    folder = recipe_folder(score.task)
+    recipe, manifest = read_recipe(folder), read_manifest(folder)
+    if score.track not in recipe.tracks:
+        return "is of no track of the task"
+    if run is None:
+        return "belongs to no run file in the folder, or to one that is scored already"
+    if run.name.split(".jsonl")[0] != f"{score.task}.{score.track}":
+        return f"belongs to {run.name}, which is not named for its task and track"
+    if score.scorer != SCORER:
+        return f"is not of scorer version {SCORER}"
+    if score.track_digest != manifest.tracks[score.track]:
+        return "is of another version of the task"
+    metrics = recipe.tracks[score.track].metrics
+    floors = [values for values in msgspec.structs.asdict(score.floors).values() if values]
+    if any(list(named) != metrics for named in (score.metrics, *floors)):
+        return f"its metrics are not {', '.join(metrics)}"
+    return None
 
 
 def leaderboard(entries: Sequence[Entry]) -> str:
@@ -132,11 +162,11 @@ def _task_then_track(keyed: tuple[tuple[str, str], list[Entry]]) -> tuple[bool, 
 
 def _table(entries: Sequence[Entry]) -> str:
     metrics = list(entries[0].score.metrics)
-    head = ["system", *metrics, "valid", "p50 ms", "p95 ms", "hardware"]
+    head = ["system", *metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
     rows = [(entry.score.metrics[metrics[0]].value, _row(entry, metrics)) for entry in entries]
     rows += _reference_rows(entries[0].score, metrics)
     rows.sort(key=lambda row: (-row[0], row[1]))
-    lines = [head, ["---", *["---:"] * (len(metrics) + 3), "---"], *(row for _, row in rows)]
+    lines = [head, ["---", *["---:"] * (len(metrics) + 4), "---"], *(row for _, row in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
@@ -147,7 +177,8 @@ def _row(entry: Entry, metrics: Sequence[str]) -> list[str]:
         f"[{escaped(card.title)}](submissions/{card.name})",
         *(_with_interval(score, metric) for metric in metrics),
         f"{score.validity.valid_share:.1%}",
-        *("–" if value is None else f"{value:.2f}" for value in latency),
+        *("–" if value is None else f"{value:,.2f}" for value in latency),
+        _tokens(score),
         escaped(card.hardware),
     ]
 
@@ -156,13 +187,19 @@ def _with_interval(score: Score, metric: str) -> str:
     found = score.metrics[metric]
     spread = found.std_between_runs
     runs = "" if spread is None else f" ±{spread:.4f}"
-    return f"{found.value:.4f}{runs} ({found.low:.3f}–{found.high:.3f})"
+    return f"{found.value:.4f}{runs} ({found.low:.4f}–{found.high:.4f})"
+
+
+def _tokens(score: Score) -> str:
+    used = [score.tokens_per_request.get(kind) for kind in ("prompt", "completion")]
+    known = [value for value in used if value is not None]
+    return f"{sum(known):,.0f}" if known else "–"
 
 
 _REFERENCES = {
     "random": "random",
-    "popularity": "popularity floor",
-    "as_given": "order as given",
+    "popularity": "popularity",
+    "as_given": "as given",
     "ceiling": "ceiling",
 }
 
@@ -173,7 +210,7 @@ def _reference_rows(score: Score, metrics: Sequence[str]) -> list[tuple[float, l
         values = getattr(score.floors, field)
         if values is not None:
             cells = [f"*{name}*", *(f"*{values[metric]:.4f}*" for metric in metrics)]
-            rows.append((values[metrics[0]], cells + [""] * 4))
+            rows.append((values[metrics[0]], cells + [""] * 5))
     return rows
 
 

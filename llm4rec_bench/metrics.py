@@ -45,11 +45,6 @@ class Metric(msgspec.Struct, frozen=True):
         return _OF_KIND[self.kind](ranks, self.k)
 
 
-def is_metric(name: str) -> bool:
-    """Whether `name` is spelled like a metric."""
-    return _NAME.fullmatch(name) is not None
-
-
 def parse_metric(name: str) -> Metric:
     """``"ndcg@10"`` as a Metric; raises UsageError for any other spelling."""
     match = _NAME.fullmatch(name)

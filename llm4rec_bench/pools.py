@@ -34,9 +34,11 @@ class Negatives(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a track fills its pools beside the target."""
 
     draw: Literal["uniform", "popularity"]
-    """`popularity` draws an item in proportion to one plus its visible events. Targets are
-    events too, so popularity alone cannot tell them from such negatives; drawing
-    neighbours of the target in popularity would betray it as the middle of its pool."""
+    """`popularity` draws an item in proportion to one plus its visible events, as targets are
+    drawn: on average over requests popularity then tells little. It is matched in the
+    mean only; users differ in their taste for the popular, and tastes change with time.
+    Drawing neighbours of the target in popularity would betray it as the middle of its
+    pool."""
     size: int = 20
     """Items in a pool, the target included."""
 

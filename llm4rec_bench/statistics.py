@@ -2,8 +2,9 @@
 
 The metrics of a request depend only on the ranks of its targets, so requests with equal
 ranks are interchangeable: resampling requests with replacement is one multinomial draw
-over the distinct patterns of ranks. That makes the bootstrap exact and its cost
-independent of the number of requests.
+over the distinct patterns of ranks. With one run and one target a request there are at
+most 101 patterns, however many requests; with repeated runs there may be as many as
+requests, and the draws are made in blocks so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 RESAMPLES = 1000
 SEED = 20260101
 LEVEL = 0.95
+_CELLS = 4_000_000
 
 PERCENTILES: dict[str, tuple[float, int]] = {
     "p50": (0.50, 11),
@@ -58,8 +60,15 @@ def bootstrap(
     """
     requests = int(counts.sum())
     random = np.random.RandomState(SEED)
-    drawn = random.multinomial(requests, counts / requests, size=RESAMPLES)
-    means = drawn @ values / requests
+    together = max(1, _CELLS // len(counts))  # blocks draw from one stream: equal to one call
+    means = np.concatenate(
+        [
+            random.multinomial(requests, counts / requests, size=min(together, RESAMPLES - done))
+            @ values
+            / requests
+            for done in range(0, RESAMPLES, together)
+        ]
+    )
     tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))

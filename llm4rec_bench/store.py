@@ -64,15 +64,15 @@ def is_downloaded(task_id: str, home: Path) -> bool:
 
 
 def load_task(name: str | Path, home: Path | None = None) -> Task:
-    """A frozen task, by id or by the path of a folder that holds one.
+    """A frozen task, by id or by the path of a folder that holds one with its tables.
 
     Nothing is downloaded; every table is checked against its digest when it is first
     used. Raises UsageError for an unknown id and TaskDataError where the tables are
     missing, saying which command brings them.
     """
-    if not is_task_id(str(name)):
-        return open_task(Path(name))
     task_id = str(name)
+    if not is_task_id(task_id) and Path(name).is_dir():
+        return open_task(Path(name))
     home = home or default_home()
     folder = recipe_folder(task_id)
     if not (folder / "manifest.json").exists():

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from llm4rec_bench.errors import CardRefused
-from llm4rec_bench.task.recipe import TaskId
+from llm4rec_bench.errors import CardRefused, printable
+from llm4rec_bench.task.recipe import RETRIEVAL, TASK_ID, TaskId
 
 CARD = "submission.toml"
 LARGEST_CARD = 1 << 18
@@ -18,6 +18,9 @@ LARGEST_CARD = 1 << 18
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=64)]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
+Place = Annotated[
+    str, msgspec.Meta(pattern=rf"^{TASK_ID}(/(retrieval|ranking|ranking-popular))?\Z")
+]
 System = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z", max_length=200)]
 
 
@@ -34,7 +37,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Adjusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a card changes on one task."""
+    """What a card changes on one task, or on one track of it."""
 
     params: dict[str, Any]
     tuning: Tuning | None = None
@@ -60,17 +63,20 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tasks: list[TaskId] = []
     """Tasks it is entered on."""
     tuning: Tuning | None = None
-    on: dict[TaskId, Adjusted] = {}
-    """Parameters that differ on a task, merged over `params`."""
+    on: dict[Place, Adjusted] = {}
+    """Parameters that differ on ``<task>`` or ``<task>/<track>``, merged over `params`."""
 
-    def params_on(self, task_id: str) -> dict[str, Any]:
-        """The method's parameters on a task."""
-        adjusted = self.on.get(task_id)
-        return self.params | adjusted.params if adjusted else dict(self.params)
+    def params_on(self, task_id: str, track: str) -> dict[str, Any]:
+        """The method's parameters on a track of a task."""
+        params = dict(self.params)
+        for place in (task_id, f"{task_id}/{track}"):
+            if place in self.on:
+                params |= self.on[place].params
+        return params
 
-    def fingerprint(self, task_id: str) -> str:
-        """Digest of all that decides a run on a task: system, parameters, seed, repeats."""
-        decides = [self.system, self.params_on(task_id), self.seed, self.runs]
+    def fingerprint(self, task_id: str, track: str) -> str:
+        """Digest of all that decides a run on a track: system, parameters, seed, repeats."""
+        decides = [self.system, self.params_on(task_id, track), self.seed, self.runs]
         return "sha256:" + sha256(msgspec.json.encode(decides, order="sorted")).hexdigest()
 
 
@@ -89,10 +95,18 @@ def read_card(folder: Path) -> Card:
             f"{path}: {error.strerror}; a submission is a folder with a {CARD}"
         ) from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise CardRefused(f"{path}: {error}") from None
+        raise CardRefused(f"{path}: {printable(str(error), 300)}") from None
 
 
 def run_files(folder: Path) -> list[Path]:
-    """The run files in a folder, by name."""
+    """The run files in a folder, by task and track."""
     endings = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-    return sorted(path for path in folder.iterdir() if path.name.endswith(endings))
+    found = [path for path in folder.iterdir() if path.name.endswith(endings)]
+    return sorted(found, key=_by_task_and_track)
+
+
+def _by_task_and_track(path: Path) -> tuple[str, bool, str]:
+    """Sorts retrieval before the pool tracks of the same task, as everywhere."""
+    task, _, rest = path.name.partition(".")
+    track = rest.partition(".")[0]
+    return task, track != RETRIEVAL, track

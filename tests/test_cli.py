@@ -152,7 +152,10 @@ def test_run_writes_a_file_for_each_track_and_keeps_finished_ones(bench, card) -
         f"runs/mine/toy-v1.{track}.jsonl" for track in ("retrieval", "ranking", "ranking-popular")
     ]
     code, out, _ = bench("run", card, "--track", "ranking")
-    assert out == "runs/mine/toy-v1.ranking.jsonl (kept: a finished run of this card)\n"
+    assert (
+        out
+        == "runs/mine/toy-v1.ranking.jsonl (kept: finished, same card; --overwrite runs it again)\n"
+    )
     assert bench("score", "runs/mine")[0] == 0
 
 

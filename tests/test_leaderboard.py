@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from tests.scoring.test_score import random_rows, write_run
 
 CARD = {
     "name": "a-name", "title": "A title", "authors": ["Somebody"], "licence": "MIT",
-    "description": "What it does.", "hardware": "a machine", "command": "make run",
+    "description": "What it does.", "tasks": ["toy-v1"],
+    "hardware": "a machine", "command": "make run",
 }  # fmt: skip
 
 HOSTILE = [
@@ -68,7 +71,13 @@ def base(toy: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Score
         track: write_run(folder / f"{track}.jsonl", toy, track, random_rows(toy, track))
         for track in toy.recipe.tracks
     }
-    return {track: score(read_run(path), toy) for track, path in paths.items()}
+    found = {track: score(read_run(path), toy) for track, path in paths.items()}
+    RUNS.update({found[track].run_digest: path for track, path in paths.items()})
+    return found
+
+
+RUNS: dict[str, Path] = {}
+"""The run file of each score in `base`, by digest."""
 
 
 def entry(found: Score, value: float | None = None, **card: Any) -> Entry:
@@ -114,7 +123,7 @@ def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: 
     links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
     assert links == ["submissions/a-name"]
     (row,) = [row for row in cells(page) if plain(row[0]) == plain(text)]
-    assert (len(row), plain(row[-1])) == (10, plain(text))
+    assert (len(row), plain(row[-1])) == (11, plain(text))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
@@ -154,6 +163,8 @@ def submission(submissions: Path, scores: list[Score], folder: str = "a-name", *
     fields = CARD | {"name": folder} | card
     lines = [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in fields.items()]
     (place / "submission.toml").write_text("\n".join(lines), "utf-8")
+    for found in scores:
+        shutil.copy(RUNS[found.run_digest], place / f"{found.task}.{found.track}.jsonl")
     save_scores(place, scores)
     return place
 
@@ -161,8 +172,8 @@ def submission(submissions: Path, scores: list[Score], folder: str = "a-name", *
 def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score]) -> None:
     found = base["ranking"]
     floors = {
-        "ceiling": found.floors.ceiling, "popularity floor": found.floors.popularity,
-        "order as given": found.floors.as_given, "random": found.floors.random,
+        "ceiling": found.floors.ceiling, "popularity": found.floors.popularity,
+        "as given": found.floors.as_given, "random": found.floors.random,
     }  # fmt: skip
     page = leaderboard([
         entry(found, 0.2, name="low", title="Low"),
@@ -170,7 +181,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
         entry(found, 0.3, name="middle", title="Middle"),
     ])  # fmt: skip
     head, *rows = cells(page)
-    assert head == ["system", *found.metrics, "valid", "p50 ms", "p95 ms", "hardware"]
+    assert head == ["system", *found.metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
     values = [float(row[1].split()[0]) for row in rows]
     assert values == sorted(values, reverse=True)
     names = [row[0] for row in rows]
@@ -179,18 +190,21 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
     for row in rows:
         if row[0] in floors:
             expected = [f"{floors[row[0]][metric]:.4f}" for metric in found.metrics]
-            assert row[1:] == [*expected, "", "", "", ""]
+            assert row[1:] == [*expected, "", "", "", "", ""]
 
 
 def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
     metrics = dict.fromkeys(base["ranking"].metrics, Interval(0.12345, 0.1, 0.2, 0.01234))
     found = msgspec.structs.replace(
-        base["ranking"], metrics=metrics, latency_ms={"mean": 5.0, "p50": 1.234}
+        base["ranking"],
+        metrics=metrics,
+        latency_ms={"mean": 5.0, "p50": 1.234},
+        tokens_per_request={"prompt": 1200.4, "completion": 30.0, "cached": 900.0},
     )
     (row,) = [row for row in cells(leaderboard([entry(found)])) if row[0] == "A title"]
     share = f"{found.validity.valid_share:.1%}"
-    value = "0.1235 ±0.0123 (0.100–0.200)"
-    assert row[1:] == [*[value] * 5, share, "1.23", "–", "a machine"]
+    value = "0.1235 ±0.0123 (0.1000–0.2000)"
+    assert row[1:] == [*[value] * 5, share, "1.23", "–", "1,230", "a machine"]
 
 
 def test_only_pools_are_labelled_as_sampled_metrics(base: dict[str, Score]) -> None:
@@ -221,10 +235,25 @@ def test_the_page_does_not_depend_on_the_order_of_entries(base: dict[str, Score]
 def test_entries_are_read_back_as_they_were_saved(tmp_path: Path, base: dict[str, Score]) -> None:
     submission(tmp_path, list(base.values()), "second")
     submission(tmp_path, [base["ranking"]], "first")
-    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes.txt").touch()
     found = [(entry.card.name, entry.score) for entry in read_entries(tmp_path)]
     by_track = sorted(base.values(), key=lambda score: score.track)
     assert found == [("first", base["ranking"]), *(("second", score) for score in by_track)]
+
+
+def test_a_folder_without_a_card_is_not_silently_left_out(
+    tmp_path: Path, base: dict[str, Score]
+) -> None:
+    submission(tmp_path, [base["ranking"]])
+    (tmp_path / "a-name" / "submission.toml").unlink()
+    with pytest.raises(CardRefused, match=r"a-name/submission\.toml: No such file"):
+        read_entries(tmp_path)
+
+
+def test_a_card_names_the_tasks_it_is_entered_on(tmp_path: Path, base: dict[str, Score]) -> None:
+    submission(tmp_path, [base["ranking"]], tasks=["ml-100k-v1"])
+    with pytest.raises(CardRefused, match="tasks does not name toy-v1"):
+        read_entries(tmp_path)
 
 
 def test_a_card_must_bear_the_name_of_its_folder(tmp_path: Path, base: dict[str, Score]) -> None:
@@ -294,6 +323,12 @@ EDITS = {
     "missing floor": _drop(["scores", 0, "floors", "random", "recall@10"]),
     "another format": _set(["format"], "llm4rec-bench/999"),
     "another version of the scorer": _set(["scores", 0, "scorer"], "0"),
+    "another version of the task": _set(["scores", 0, "track_digest"], "sha256:" + "0" * 64),
+    "another run": _set(["scores", 0, "run_digest"], "sha256:" + "0" * 64),
+    "another track": _set(["scores", 0, "track"], "ranking-popular"),
+    "an unknown task": _set(["scores", 0, "task"], "toy-v2"),
+    "the same score twice": lambda saved: {**saved, "scores": saved["scores"] * 2},
+    "no score of a run": _set(["scores"], []),
     "not a list": _set(["scores"], {}),
     "not an object": lambda saved: [saved],
 }
@@ -312,6 +347,21 @@ def test_scores_that_the_scorer_did_not_write_are_refused(
     assert str(folder / SCORES) in str(refused.value)
     assert f"run: llm4rec-bench score {folder} --save" in str(refused.value)
     assert str(other) not in str(refused.value)
+
+
+def test_scores_without_their_runs_are_refused(tmp_path: Path, base: dict[str, Score]) -> None:
+    folder = submission(tmp_path, [base["ranking"]])
+    (folder / "toy-v1.ranking.jsonl").unlink()
+    with pytest.raises(CardRefused, match="belongs to no run file"):
+        read_entries(tmp_path)
+
+
+def test_runs_are_known_by_what_they_hold_unpacked(tmp_path: Path, base: dict[str, Score]) -> None:
+    folder = submission(tmp_path, [base["ranking"]])
+    plain = folder / "toy-v1.ranking.jsonl"
+    (folder / "toy-v1.ranking.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    assert [entry.score for entry in read_entries(tmp_path)] == [base["ranking"]]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])

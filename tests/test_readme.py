@@ -48,14 +48,31 @@ def test_the_main_job_ends_with_a_score_table(tmp_path) -> None:
 
 
 def test_the_python_example_makes_a_run_that_scores(tmp_path) -> None:
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True)
     done = subprocess.run(
         [f"{sys.prefix}/bin/llm4rec-bench", "score", "run.jsonl", "--json"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     score = json.loads(done.stdout)
-    assert score["metrics"]["ndcg@10"]["value"] == score["floors"]["as_given"]["ndcg@10"]
+    assert score["metrics"]["ndcg@10"]["value"] > 0
+    assert score["validity"]["items_per_row"] == 20
+
+
+def test_the_method_and_card_of_the_example_run(tmp_path) -> None:
+    _, method = blocks("python")
+    (card,) = blocks("toml")
+    (tmp_path / "my_methods.py").write_text(method, "utf-8")
+    (tmp_path / "submission.toml").write_text(card, "utf-8")
+    command = f"{sys.prefix}/bin/llm4rec-bench"
+    subprocess.run([command, "run", "submission.toml"], cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [command, "score", "runs/alphabetical", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [json.loads(line)["track"] for line in done.stdout.splitlines()] == [
+        "retrieval", "ranking", "ranking-popular",
+    ]  # fmt: skip
 
 
 def test_every_command_code_status_and_field_is_documented() -> None:

@@ -23,6 +23,6 @@ class Chance:
         return [self._shuffled(request) for request in requests]
 
     def _shuffled(self, request: Request) -> Ranking:
-        random = Random(f"{self.task.seed} {request.request_id}")  # noqa: S311 - not a secret
+        random = Random(f"{self.task.seed} {self.task.track} {request.request_id}")  # noqa: S311 - not a secret
         scores = np.array([random.random() for _ in range(len(self.task.items))])
         return best_items(scores, request, self.task)

@@ -14,6 +14,7 @@ import click
 from llm4rec_bench.cli.commands import cli
 from llm4rec_bench.errors import BenchError
 
+USAGE = 2
 OUR_BUG = 70
 INTERRUPTED = 130
 ISSUES = "https://github.com/llm4rec-bench/llm4rec-bench/issues"
@@ -41,8 +42,11 @@ def _exit_code() -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        click.echo(f"error: {error.filename or 'file'}: {error.strerror or error}", err=True)
-        return 1
+        if error.filename is None:
+            click.echo(f"internal error: {_kept_trace()}", err=True)
+            return OUR_BUG
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        return USAGE
     except Exception:
         click.echo(f"internal error: {_kept_trace()}", err=True)
         return OUR_BUG

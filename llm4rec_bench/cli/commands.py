@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llm4rec_bench.task import Task
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_EXISTING = click.Path(file_okay=False, exists=True, path_type=Path)
 _ANY_PATH = click.Path(path_type=Path)
 _SPLITS = click.Choice(["test", "validation"])
 
@@ -83,13 +84,17 @@ def run(
 
     A run that was broken off continues with the same command; a finished one is kept.
     """
+    from llm4rec_bench.errors import UsageError
     from llm4rec_bench.store import load_task
     from llm4rec_bench.submission import read_card
 
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
     for folder in cards:
         card = _with_params(read_card(folder), params)
-        for name in task_names or card.tasks:
+        names = task_names or tuple(card.tasks)
+        if not names:
+            raise UsageError(f"{folder}: the card names no tasks; name one with --task")
+        for name in names:
             task = load_task(name)
             for track in tracks or tuple(task.recipe.tracks):
                 suffix = "" if split == "test" else f".{split}"
@@ -106,7 +111,7 @@ def _run_one(card: Card, task: Task, track: str, path: Path, split: str, overwri
         made = execute(
             card, task, track, path, split=split, overwrite=overwrite, progress=bar.progress
         )
-    kept = "" if made else " (kept: a finished run of this card)"
+    kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
     click.echo(f"{path}{kept}")
 
 
@@ -136,7 +141,7 @@ def _with_params(card: Card, params: tuple[str, ...]) -> Card:
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=_ANY_PATH)
 def check(files: tuple[Path, ...]) -> None:
-    """Say whether run FILES (or folders of them) would be scored, and list all that is wrong."""
+    """Say whether run FILES (or folders of them) would be scored, or list what is wrong."""
     _each_scored(files, lambda path, score: click.echo(f"{path}: fine"))
 
 
@@ -148,6 +153,14 @@ def score(files: tuple[Path, ...], as_json: bool, save: bool) -> None:
     """Score run FILES, or all runs in folders: values, intervals, floors and ceiling."""
     import msgspec
 
+    if save:
+        from llm4rec_bench.leaderboard import SCORES, read_submission, save_scores
+        from llm4rec_bench.submission import read_card
+
+        for folder in files:
+            if not folder.is_dir():
+                raise click.BadParameter(f"--save takes submission folders, not {folder}")
+            read_card(folder)  # an entry without a sound card is not scored in vain
     saved: dict[Path, list[Score]] = {}
 
     def told(path: Path, found: Score) -> None:
@@ -160,13 +173,10 @@ def score(files: tuple[Path, ...], as_json: bool, save: bool) -> None:
             show.score_table(found)
 
     _each_scored(files, told)
-    if save:
-        from llm4rec_bench.leaderboard import save_scores
-
-        for folder in files:
-            if not folder.is_dir():
-                raise click.BadParameter(f"--save takes submission folders, not {folder}")
-            save_scores(folder, saved[folder])
+    for folder in files if save else ():
+        save_scores(folder, saved.get(folder, []))
+        read_submission(folder)
+        click.echo(f"{folder / SCORES}: {len(saved[folder])} scores", err=True)
 
 
 def _each_scored(files: tuple[Path, ...], told: Callable[[Path, Score], None]) -> None:
@@ -181,7 +191,7 @@ def _each_scored(files: tuple[Path, ...], told: Callable[[Path, Score], None]) -
             refused += 1
             click.echo(str(error), err=True)
             plural = "problem" if error.total == 1 else "problems"
-            click.echo(f"{error.name}: refused, {error.total} {plural}", err=True)
+            click.echo(f"{error.name}: refused, {error.total:,} {plural}", err=True)
         else:
             told(path, found)
     if refused:
@@ -216,7 +226,7 @@ def _scored(path: Path) -> Score:
 
 @cli.command()
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail when stale.")
-@click.option("--submissions", type=_FOLDER, default=Path("submissions"), show_default=True)
+@click.option("--submissions", type=_EXISTING, default=Path("submissions"), show_default=True)
 @click.option("--out", type=_ANY_PATH, default=Path("leaderboard.md"), show_default=True)
 def leaderboard(only_check: bool, submissions: Path, out: Path) -> None:
     """Build leaderboard.md from the scores of all submissions."""
@@ -242,21 +252,29 @@ def freeze(folder: Path, raw: Path | None, out: Path | None, replace: bool) -> N
     """Freeze the task whose task.toml is in FOLDER: write tables, manifest and dataset card."""
     from llm4rec_bench import freeze as freezing
     from llm4rec_bench.download import raw_data
-    from llm4rec_bench.errors import TaskDataError
+    from llm4rec_bench.errors import TaskDataError, UsageError
     from llm4rec_bench.store import default_home
     from llm4rec_bench.task import read_manifest, read_recipe
 
     recipe = read_recipe(folder)
+    place = out or default_home() / "tasks" / recipe.id
+    if not recipe.licence.redistribute and place.resolve() == folder.resolve():
+        raise UsageError(
+            f"{folder}: the licence of {recipe.id} forbids to publish its tables, so they must "
+            "not lie beside the recipe; leave out --out, or name another folder"
+        )
     tables, counts = freezing.freeze(recipe, raw_data(recipe, raw))
     manifest = freezing.manifest_of(recipe, tables, counts)
-    if (folder / "manifest.json").exists() and not replace:
-        differing = freezing.differing_tables(manifest, read_manifest(folder))
-        if differing:
+    if (folder / "manifest.json").exists():
+        committed = read_manifest(folder)
+        differing = freezing.differing_tables(manifest, committed)
+        if not differing:  # published tables stay published
+            manifest = freezing.manifest_of(recipe, tables, counts, committed.hub)
+        elif not replace:
             raise TaskDataError(
                 f"{folder / 'manifest.json'}: differs in {', '.join(differing)}; a frozen task "
                 "never changes: give it a new version, or --replace it before its first release"
             )
-    place = out or default_home() / "tasks" / recipe.id
     freezing.write_tables(place, tables)
     freezing.write_manifest(folder, recipe, manifest)
     click.echo(f"{recipe.id}: {place / 'data'}")

@@ -19,11 +19,11 @@ from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 
 _REFERENCES = {
     "random": "random",
-    "popularity": "popular",
-    "as_given": "given",
+    "popularity": "popularity",
+    "as_given": "as given",
     "ceiling": "ceiling",
 }
-"""Floors and ceiling as column heads: `given` is the order in which the candidates came."""
+"""Floors and ceiling as column heads."""
 
 _SAMPLED = "sampled metric: comparable only inside this task version"
 
@@ -104,8 +104,11 @@ def _caption(score: Score) -> str:
     lines = [
         f"valid {score.validity.valid_share:.1%}, {score.validity.items_per_row:.1f} items a row"
     ]
+    for what, counts in (("status", score.validity.statuses), ("dropped", score.validity.dropped)):
+        if set(counts) - {"ok"}:
+            lines.append(f"{what}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
     if score.latency_ms:
-        known = ", ".join(f"{name} {value:,.2f}" for name, value in score.latency_ms.items())
+        known = ", ".join(f"{name} {value:,.4g}" for name, value in score.latency_ms.items())
         lines.append(f"latency ms: {known}")
     if score.tokens_per_request:
         known = ", ".join(

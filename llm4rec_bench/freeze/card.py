@@ -72,17 +72,37 @@ def _how_to_use(recipe: Recipe) -> str:
 
 def _contents(manifest: Manifest) -> str:
     rows = [
-        f"| `{name}` | {entry.rows:,} | {', '.join(entry.columns)} |"
+        f"| `{name}` | {entry.rows:,} | {_columns(name)} |"
         for name, entry in manifest.tables.items()
     ]
     counted = [f"* {name.replace('_', ' ')}: {count:,}" for name, count in manifest.counts.items()]
     return (
         "## Contents\n\n"
         "| table | rows | columns |\n|---|---:|---|\n" + "\n".join(rows) + "\n\n"
-        "All ids are strings, as in the source. Items are in hash order and interactions in time "
-        "order; neither order carries information.\n\n"
+        "All ids are strings, as in the source. `timestamp` is in seconds since 1970, UTC. `split` "
+        "is `validation` or `test`; a request_id is one of its split. `part` is `train`, visible "
+        "always, or `validation`, visible only when testing; test events are in no table but "
+        "`targets`. `history` is the user's items before the request, oldest first. Candidates "
+        "have one row for each `permutation`: run r of a method sees permutation r mod 3, a single "
+        "run permutation 0. Items are in hash order, which carries no information; interactions "
+        "are in time order.\n\n"
         "Counted while freezing:\n\n" + "\n".join(counted) + "\n"
     )
+
+
+def _columns(table: str) -> str:
+    return ", ".join(f"{field.name} ({_TYPES[str(field.type)]})" for field in tables.schema(table))
+
+
+_TYPES = {
+    "string": "string",
+    "int8": "int8",
+    "int32": "int32",
+    "int64": "int64",
+    "float": "float32",
+    "bool": "bool",
+    "list<item: string>": "list of strings",
+}
 
 
 def _protocol(recipe: Recipe) -> str:
@@ -121,7 +141,12 @@ def _tracks(recipe: Recipe, manifest: Manifest) -> str:
             )
         metrics = ", ".join(track.metrics)
         lines.append(f"* `{name}`: ranks {pool}. Metrics: {metrics}. `{manifest.tracks[name]}`")
-    return "## Tracks\n\n" + "\n".join(lines) + "\n"
+    rule = (
+        "A run on one track may use the requests and candidates of that track and split, the "
+        "interactions visible to it, the items and the descriptions. `targets`, and the candidates "
+        "of other tracks, are not inputs: pools drawn for the same request share its target.\n"
+    )
+    return "## Tracks\n\n" + "\n".join(lines) + f"\n\n{rule}"
 
 
 def _pitfalls(recipe: Recipe) -> str:

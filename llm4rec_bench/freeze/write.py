@@ -17,8 +17,8 @@ from llm4rec_bench.task import Manifest, Recipe, tables
 def write_tables(folder: Path, frozen: Mapping[str, pa.Table]) -> None:
     """Replace ``folder/data`` by these tables.
 
-    They are written beside it first and moved in one step, so that no reader sees some of
-    the old and some of the new, and a killed process leaves what was there.
+    They are written beside it first and moved there as a whole, so that no reader sees some
+    of the old and some of the new (see `files.swap_folder`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".freezing-") as scratch:

@@ -22,6 +22,9 @@ from llm4rec_bench.run.read import Run
 from llm4rec_bench.split import SPLITS
 from llm4rec_bench.task import Requests, Task
 
+_TOLD_ONE_BY_ONE = 5
+"""Missing requests of a run that are named; more are summed up."""
+
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -70,8 +73,8 @@ def _header_fits(run: Run, task: Task, problems: Problems) -> bool:
     elif header.digest != (expected := task.digest(header.track)):
         problems.add(
             "wrong-digest",
-            f"{shown(header.digest)} is not the digest of {task.id} {header.track}; expected "
-            f'"{expected}"; the run was made for another version of the task, make it again',
+            f"{shown(header.digest)} is not the digest of {task.id} {header.track}; "
+            f'expected "{expected}"; {_mend_of_digest(header.digest, task)}',
             1,
             "digest",
         )
@@ -83,6 +86,15 @@ def _header_fits(run: Run, task: Task, problems: Problems) -> bool:
             "split",
         )
     return problems.total == before
+
+
+def _mend_of_digest(found: str, task: Task) -> str:
+    for track, digest in task.manifest.tracks.items():
+        if found == digest:
+            return f"it is that of {track}: correct the header's track or its digest"
+    if not found.startswith("sha256:") or len(found) != len("sha256:") + 64:
+        return f"copy the header line that `llm4rec-bench tasks {task.id}` prints"
+    return "the run was made for another version of the task, make it again"
 
 
 class _Check:
@@ -110,7 +122,7 @@ class _Check:
         for cell in told.tolist():
             text, field = message(cell)
             self.problems.add(code, text, int(self.run.line[rows[cell]]), field)
-        self.problems.count(len(cells) - len(told))
+        self.problems.count(code, len(cells) - len(told))
 
     def requests_answered(self) -> None:
         """Every request once a run, and none that is not the task's."""
@@ -148,16 +160,25 @@ class _Check:
                 said = f"holds run {self.runs - 1} but no run {number}; number them from 0"
                 self.problems.add("missing-run", said)
             by_run = by_run & ~empty[:, None]
-        cells = np.flatnonzero(by_run)
-        told = cells[:REPORTED]
-        for cell in told.tolist():
-            number, request = divmod(cell, len(self.requests))
+        for number in range(self.runs):
+            self._missing_of(number, np.flatnonzero(by_run[number]))
+
+    def _missing_of(self, number: int, requests: Integers) -> None:
+        mend = "write a line for every request, one that failed with its status and no items"
+        if len(requests) > _TOLD_ONE_BY_ONE:
+            first = shown(self.requests.ids[requests[0]])
             self.problems.add(
                 "missing-request",
-                f"run {number} does not answer request {shown(self.requests.ids[request])}; write "
-                "a line for every request, one that failed with its status and no items",
+                f"run {number} does not answer {len(requests):,} of {len(self.requests):,} "
+                f"requests, {first} the first of them; {mend}",
             )
-        self.problems.count(len(cells) - len(told))
+            self.problems.count("missing-request", len(requests) - 1)
+            return
+        for request in requests.tolist():
+            name = shown(self.requests.ids[request])
+            self.problems.add(
+                "missing-request", f"run {number} does not answer request {name}; {mend}"
+            )
 
     def items_allowed(self) -> None:
         """Every item known, named once, and one that the request's ranking may hold."""

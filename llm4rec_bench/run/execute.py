@@ -25,7 +25,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import BenchError, CardRefused, shown
-from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound_scores
+from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task import FORMAT, Request, Task, TaskView
 
@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 """Told how many rows are written, and how many there will be."""
 
 
-def load_method(card: Card, task_id: str) -> Method:
+def load_method(card: Card, task_id: str, track: str) -> Method:
     """A new, unfitted method as the card describes it.
 
     Raises CardRefused where the card names none that can be made, and MethodFailed where
@@ -57,12 +57,14 @@ def load_method(card: Card, task_id: str) -> Method:
     if card.system is None:
         raise CardRefused(f"{card.name}: the card names no system, so there is nothing to run")
     module, _, name = card.system.partition(":")
-    params = card.params_on(task_id)
+    params = card.params_on(task_id, track)
     try:
         with _blamed(card, "while it was imported"):
             method = getattr(importlib.import_module(module), name)
     except MethodFailed as failed:
-        raise _unusable(card, module, name, failed) from failed.__cause__
+        if plain := _not_there(card, module, name, failed.__cause__):
+            raise CardRefused(plain) from None
+        raise
     try:
         inspect.signature(method).bind(**params)
     except (TypeError, ValueError) as error:
@@ -74,18 +76,17 @@ def load_method(card: Card, task_id: str) -> Method:
     return made
 
 
-def _unusable(card: Card, module: str, name: str, failed: MethodFailed) -> BenchError:
-    """The plain words for a system that is not there; what its own code raised stays."""
-    error = failed.__cause__
+def _not_there(card: Card, module: str, name: str, error: BaseException | None) -> str | None:
+    """Plain words for a system that is not there; None where its own code failed."""
     if isinstance(error, ModuleNotFoundError):
         missing = error.name or module
         mend = "pip install 'llm4rec-bench[baselines]' installs what the baselines need"
         if module == missing or module.startswith(f"{missing}."):
             mend = "run from the folder that holds it"
-        return CardRefused(f"{card.name}: system {card.system}: {error}; {mend}")
+        return f"{card.name}: system {card.system}: {error}; {mend}"
     if isinstance(error, AttributeError) and error.name == name:
-        return CardRefused(f"{card.name}: {module} has no {name}")
-    return failed
+        return f"{card.name}: {module} has no {name}"
+    return None
 
 
 def execute(
@@ -105,7 +106,13 @@ def execute(
     where the method breaks off; rows written until then are kept and continued from.
     """
     header = Header(
-        FORMAT, task.id, track, task.digest(track), card.title, split, card.fingerprint(task.id)
+        FORMAT,
+        task.id,
+        track,
+        task.digest(track),
+        card.title,
+        split,
+        card.fingerprint(task.id, track),
     )
     task.requests(split, track)  # refuses a split or track there is not before a file is made
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +126,7 @@ def execute(
                 "--overwrite replaces it, --out DIR writes elsewhere"
             )
         with partial.open("a+b") as file:
-            if overwrite:
-                file.truncate(0)
-            done = _continue(file, header)
+            done = _continue(file, header, overwrite)
             _write_rows(file, done, card, task, track, split, progress)
             file.flush()
             os.fsync(file.fileno())
@@ -151,12 +156,16 @@ def _header_of(path: Path) -> Header | None:
         return None
 
 
-def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
-    """Cut a partial file after its last whole row; what it has answered already."""
+def _continue(file: BinaryIO, header: Header, overwrite: bool) -> set[tuple[int, str]]:
+    """Cut a partial file after its last whole row; what it has answered already.
+
+    Only a row without its end is cut off. One that is whole and cannot be read is refused,
+    so that what follows it is not lost.
+    """
     file.seek(0)
     first = msgspec.json.encode(header) + b"\n"
     begun = file.readline()
-    if begun.endswith(b"\n") and begun != first:
+    if begun.endswith(b"\n") and begun != first and file.readline() and not overwrite:
         raise CardRefused(
             f"{file.name}: was begun by another card or task version; "
             "--overwrite starts anew, --out DIR writes elsewhere"
@@ -167,13 +176,18 @@ def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
         file.write(first)
         return done
     whole = len(first)
-    for line in file:
-        try:
-            row = msgspec.json.decode(line, type=Row)
-        except msgspec.DecodeError:
-            break
+    for number, line in enumerate(file, 2):
         if not line.endswith(b"\n"):
             break
+        try:
+            row = msgspec.json.decode(line, type=Row)
+        except msgspec.DecodeError as error:
+            if overwrite:
+                break
+            raise CardRefused(
+                f"{file.name}: line {number} is damaged ({error}); mend it, "
+                "or start anew with --overwrite"
+            ) from None
         whole += len(line)
         done.add((row.run, row.request_id))
     file.truncate(whole)
@@ -198,7 +212,7 @@ def _write_rows(
         if not left:
             continue
         view = task.view(track, split, card.seed + number)
-        method = load_method(card, task.id)
+        method = load_method(card, task.id, track)
         with _blamed(card, "while fitting"):
             method.fit(view)
         for index in left:
@@ -216,7 +230,7 @@ def _blamed(card: Card, when: str) -> Iterator[None]:
         yield
     except BenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MethodFailed(
             f"{card.name}: {card.system} failed {when}: {type(error).__name__}: {error}"
         ) from error
@@ -224,6 +238,7 @@ def _blamed(card: Card, when: str) -> Iterator[None]:
 
 def _answer(method: Method, card: Card, request: Request, number: int, view: TaskView) -> Row:
     when = f"on request {shown(request.request_id)} of run {number}"
+    who = f"{card.name}: {card.system} {when}"
     # The method gets a copy: what it does to its request must not change what is allowed.
     handed = msgspec.structs.replace(
         request,
@@ -234,8 +249,10 @@ def _answer(method: Method, card: Card, request: Request, number: int, view: Tas
         start = time.perf_counter()
         answers = method.rank([handed])
         latency = (time.perf_counter() - start) * 1000.0
-        (answer,) = answers
-    who = f"{card.name}: {card.system} {when}"
+    if not isinstance(answers, list) or len(answers) != 1:
+        what = len(answers) if isinstance(answers, list) else type(answers).__name__
+        raise MethodFailed(f"{who}: rank returned {what}, expected a list of one Ranking")
+    (answer,) = answers
     row = _row(answer, request, number, round(latency, 3), who)
     _refuse_unsound(row, request, view, who)
     return row
@@ -254,8 +271,8 @@ def _row(answer: Ranking, request: Request, number: int, latency: float, who: st
         raise MethodFailed(f"{who}: returned what no run file may hold: {error}") from None
     if len(line) >= LONGEST_LINE:
         raise MethodFailed(f"{who}: a row of {len(line):,} bytes; {LONGEST_LINE:,} are allowed")
-    if fault := unsound_scores(row):
-        raise MethodFailed(f"{who}: scores: {fault}")
+    if fault := unsound(row):
+        raise MethodFailed(f"{who}: {fault.field}: {fault.message}")
     return row
 
 

@@ -14,14 +14,11 @@ from typing import Any
 import msgspec
 
 from llm4rec_bench.errors import nearest_hint, shown
-from llm4rec_bench.run.format import LONGEST_ID, MOST_ITEMS, STATUSES, Dropped, Row
+from llm4rec_bench.run.format import LONGEST_ID, MOST_ITEMS, STATUSES, Dropped, Fault, Row
 
 _PLACE = re.compile(r" - at `\$\.?(?P<field>[a-z_0-9.\[\]]*)`\Z")
 _MISSING_FIELD = re.compile(r"Object missing required field `(?P<name>\w+)`\Z")
 _RANGE = re.compile(r"Expected `\w+` [<>]=? .*|Number out of range|Integer value out of range")
-
-Fault = tuple[str, str, str]
-"""Code, message and field."""
 
 
 def explain(line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct]) -> Fault:
@@ -29,9 +26,9 @@ def explain(line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct
     whole, not_a_number = _loosely_read(line)
     if not isinstance(error, msgspec.ValidationError):
         if not_a_number:
-            return "bad-number", "JSON has no NaN or Infinity; leave the field out", ""
+            return Fault("bad-number", "JSON has no NaN or Infinity; leave the field out", "")
         reason = shown(str(error), 120)[1:-1]
-        return "bad-json", f"not a JSON object ({reason}); write one object a line", ""
+        return Fault("bad-json", f"not a JSON object ({reason}); {_json_mend(line)}", "")
     said = str(error)
     if said.startswith("Object contains unknown field"):
         return _unknown_field(whole, struct)
@@ -42,12 +39,25 @@ def explain(line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct
     said = said[: place.start()] if place else said
     if match := _MISSING_FIELD.match(said):
         what = "every line needs it" if struct is Row else "the header needs it"
-        return "missing-field", f"has no {match['name']}; {what}", field
+        return Fault("missing-field", f"has no {match['name']}; {what}", field)
     if said == f"Expected `array` of length <= {MOST_ITEMS}":
-        return "too-many-items", f"holds more than {MOST_ITEMS}; cut the ranking there", field
+        return Fault(
+            "too-many-items", f"holds more than {MOST_ITEMS}; cut the ranking there", field
+        )
     if _RANGE.fullmatch(said):
-        return "bad-number", f"{_lowered(said)}; leave the field out where it is unknown", field
-    return "wrong-type", _lowered(said) + _mend(said, field), field
+        return Fault(
+            "bad-number", f"{_lowered(said)}; leave the field out where it is unknown", field
+        )
+    return Fault("wrong-type", _lowered(said) + _mend(said, field), field)
+
+
+def _json_mend(line: bytes) -> str:
+    text = line.strip()
+    if text.endswith(b","):
+        return "a line ends after the object, without a comma"
+    if text.startswith((b"{", b"[")) and len(text) < 3:
+        return "write each object on a line of its own, without indentation"
+    return "write one object a line"
 
 
 def _loosely_read(line: bytes) -> tuple[Any, bool]:
@@ -67,10 +77,12 @@ def _unknown_field(whole: Any, struct: type[msgspec.Struct]) -> Fault:  # noqa: 
         place, fields = "dropped", Dropped.__struct_fields__
         unknown = _foreign(whole.get("dropped"), fields)
     if unknown is None:  # the line breaks off after the field, so it cannot be read loosely
-        return "bad-json", "not a JSON object; write one object a line", ""
+        return Fault("bad-json", "not a JSON object; write one object a line", "")
     expected = ", ".join(fields)
     hint = nearest_hint(unknown, fields)
-    return "unknown-field", f"{shown(unknown)} is not a field; expected {expected}{hint}", place
+    return Fault(
+        "unknown-field", f"{shown(unknown)} is not a field; expected {expected}{hint}", place
+    )
 
 
 def _foreign(found: Any, fields: tuple[str, ...]) -> str | None:  # noqa: ANN401
@@ -83,7 +95,9 @@ def _unknown_status(whole: Any) -> Fault:  # noqa: ANN401
     found = str(whole.get("status", "")) if isinstance(whole, dict) else ""
     expected = ", ".join(STATUSES)
     hint = nearest_hint(found, STATUSES)
-    return "unknown-status", f"{shown(found)} is not a status; expected {expected}{hint}", "status"
+    return Fault(
+        "unknown-status", f"{shown(found)} is not a status; expected {expected}{hint}", "status"
+    )
 
 
 def _lowered(said: str) -> str:
@@ -94,5 +108,5 @@ def _mend(said: str, field: str) -> str:
     if not field.startswith(("request_id", "items")):
         return ""
     if said == "Expected `str`, got `int`":
-        return '; ids are strings, write "302", not 302'
+        return "; ids are strings, put them in quotes"
     return f"; an id has 1 to {LONGEST_ID} characters" if "of length" in said else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,9 @@ LONGEST_ID = 512
 
 Status = Literal["ok", "parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
 STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]
+
+FAILED: frozenset[str] = frozenset({"parse_error", "refusal", "timeout", "api_error"})
+"""Statuses of a request that has no ranking: it scores 0."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -92,21 +95,36 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     explanation: str | None = None
 
 
-def unsound_scores(row: Row) -> str | None:
-    """What is wrong with a row's scores, and how to mend it; None where nothing is."""
-    if row.scores is None:
-        return None
-    if len(row.scores) != len(row.items):
-        return f"{len(row.scores)} scores for {len(row.items)} items; give one for each item"
-    if not all(map(math.isfinite, row.scores)):
+class Fault(NamedTuple):
+    """Why something is refused; `code` is one of `CODES`."""
+
+    code: str
+    message: str
+    field: str
+
+
+def unsound(row: Row) -> Fault | None:
+    """What is wrong with a row whose fields are each as they should be, if anything."""
+    if row.items and row.status in FAILED:
+        said = f"a request that failed ({row.status}) has no ranking; leave the list empty"
+        return Fault("failed-with-items", said, "items")
+    fault = None if row.scores is None else _unsound_scores(row.scores, len(row.items))
+    return None if fault is None else Fault("bad-scores", fault, "scores")
+
+
+def _unsound_scores(scores: list[float], items: int) -> str | None:
+    if len(scores) != items:
+        return f"{len(scores)} scores for {items} items; give one for each item"
+    if not all(map(math.isfinite, scores)):
         return "holds a number that is not finite; leave scores out"
-    if any(a < b for a, b in itertools.pairwise(row.scores)):
+    if any(a < b for a, b in itertools.pairwise(scores)):
         return "increases; sort items by score before writing, the order is the ranking"
     return None
 
 
 CODES: dict[str, str] = {
     "not-a-file": "a run is a regular file",
+    "not-json-lines": "a run file is JSON Lines, plain, gzip or zstd",
     "bad-compression": "the gzip or zstd data are damaged or cut off",
     "not-utf8": "a run file is UTF-8 without a byte order mark",
     "too-large": "the file, unpacked, or its rows are over the limit",
@@ -126,6 +144,7 @@ CODES: dict[str, str] = {
     "bad-number": "numbers are finite, not negative and in range",
     "unknown-status": "status is one of " + ", ".join(STATUSES),
     "too-many-items": f"a ranking holds at most {MOST_ITEMS} items",
+    "failed-with-items": "a row whose status is " + ", ".join(sorted(FAILED)) + " holds no items",
     "bad-scores": "scores are as many as items, finite and non-increasing",
     "unknown-request": "every request_id is one of the task's",
     "repeated-request": "each run answers a request once",

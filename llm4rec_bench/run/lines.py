@@ -8,14 +8,20 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from llm4rec_bench.errors import printable, shown
+from llm4rec_bench.errors import CardRefused, printable, shown
 from llm4rec_bench.run.format import LARGEST_RUN, LONGEST_LINE, MOST_ROWS
 from llm4rec_bench.run.problems import Problems
+
+_OTHER_KINDS = {b"PAR1": "Parquet", b"PK": "a zip file", b"BZh": "bzip2", b"\xfd7zX": "xz"}
+
+_BROKEN = (OSError, EOFError, zlib.error, pa.ArrowException)
+"""What a damaged or cut-off archive raises."""
 
 
 class Unreadable(Exception):
@@ -41,6 +47,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     with raw:
         head = raw.read(4)
         raw.seek(0)
+        for magic, kind in _OTHER_KINDS.items():
+            if head.startswith(magic):
+                raise Unreadable(
+                    "not-json-lines", f"looks like {kind}; expected JSON Lines, plain, gzip or zstd"
+                )
         if head.startswith(b"\x1f\x8b"):
             with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
@@ -49,6 +60,21 @@ def opened(path: Path) -> Iterator[BinaryIO]:
                 yield unpacked_zstd
         else:
             yield raw
+
+
+def run_digest(path: Path) -> str:
+    """``sha256:…`` of a run file's bytes, unpacked, as its score carries it.
+
+    Raises CardRefused where they cannot be read.
+    """
+    hashed = sha256()
+    try:
+        with opened(path) as file:
+            while chunk := file.read(1 << 20):
+                hashed.update(chunk)
+    except (Unreadable, *_BROKEN) as error:
+        raise CardRefused(f"{path}: cannot be read ({printable(str(error), 200)})") from None
+    return f"sha256:{hashed.hexdigest()}"
 
 
 def lines(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, bytes]]:
@@ -76,7 +102,7 @@ def _piece(file: BinaryIO, number: int) -> bytes:
     """The next line, or as much of it as shows that it is too long."""
     try:
         return file.readline(LONGEST_LINE + 1)
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except _BROKEN as error:
         reason = printable(str(error), 120)
         raise Unreadable(
             "bad-compression", f"cannot be unpacked after line {number} ({reason}); pack it anew"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from llm4rec_bench.errors import REPORTED, Problem, RunRefused, nearest_hint, printable, shown
@@ -14,18 +15,24 @@ class Problems:
     def __init__(self, name: str) -> None:
         self.name = printable(name, 200)
         self.found: list[Problem] = []
-        self.total = 0
+        self.by_code: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """How many were noted, told in full or not."""
+        return self.by_code.total()
 
     def add(self, code: str, message: str, line: int | None = None, field: str = "") -> None:
         """Note one problem."""
-        self.total += 1
+        self.by_code[code] += 1
         self.found.append(Problem(code, message, line, field))
         if len(self.found) > 20 * REPORTED:
             self.found = self._first()
 
-    def count(self, more: int) -> None:
+    def count(self, code: str, more: int) -> None:
         """Count problems that are not told one by one."""
-        self.total += more
+        if more:
+            self.by_code[code] += more
 
     def _first(self) -> list[Problem]:
         """The first problems of the file; those of no line come last."""
@@ -43,7 +50,7 @@ class Problems:
 
     def refusal(self) -> RunRefused:
         """What was noted, in the order of lines."""
-        return RunRefused(self.name, self._first(), self.total)
+        return RunRefused(self.name, self._first(), dict(self.by_code))
 
     def raise_if_any(self) -> None:
         """Raise RunRefused where anything was noted."""

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from llm4rec_bench.errors import printable, shown
 from llm4rec_bench.run.explain import explain
-from llm4rec_bench.run.format import STATUSES, Dropped, Header, Row, unsound_scores
+from llm4rec_bench.run.format import STATUSES, Dropped, Header, Row, unsound
 from llm4rec_bench.run.lines import Unreadable, lines, opened
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.task import FORMAT
@@ -255,9 +255,8 @@ class _Parser:
             else:
                 self._refuse(number, line, error, Row)
             return
-        fault = unsound_scores(row)
-        if fault:
-            self.problems.add("bad-scores", fault, number, "scores")
+        if fault := unsound(row):
+            self.problems.add(fault.code, fault.message, number, fault.field)
             return
         self.rows.append((number, row))
         if len(self.rows) >= _PACKED_TOGETHER:
@@ -266,8 +265,8 @@ class _Parser:
     def _refuse(
         self, number: int, line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct]
     ) -> None:
-        code, message, field = explain(line, error, struct)
-        self.problems.add(code, message, number, field)
+        fault = explain(line, error, struct)
+        self.problems.add(fault.code, fault.message, number, fault.field)
 
     def _pack(self) -> None:
         """Turn the rows gathered so far into columns, which take a tenth of the memory."""

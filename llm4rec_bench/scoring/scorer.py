@@ -46,7 +46,7 @@ class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a run is what was asked for."""
 
     valid_share: float
-    """Share of rows whose status is ok."""
+    """Share of rows whose status is ok and that rank something."""
     items_per_row: float
     statuses: dict[str, int]
     dropped: dict[str, int]
@@ -151,8 +151,9 @@ def _intervals(metrics: list[Metric], ranks: Ranks) -> dict[str, Interval]:
 
 def _validity(run: Run) -> Validity:
     counts = np.bincount(run.status, minlength=len(STATUSES)).tolist()
+    valid = (run.status == STATUSES.index("ok")) & (run.lengths > 0)
     return Validity(
-        valid_share=rounded(counts[STATUSES.index("ok")] / len(run)),
+        valid_share=rounded(valid.mean()),
         items_per_row=rounded(run.lengths.mean()),
         statuses={name: count for name, count in zip(STATUSES, counts, strict=True) if count},
         dropped={

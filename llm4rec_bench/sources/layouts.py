@@ -125,6 +125,8 @@ def _checked(data: RawData, copy: RawCopy) -> RawData:
             bad = pc.or_(pc.equal(pc.binary_length(column), 0), pc.match_substring(column, "\0"))
             if column.null_count or pc.any(bad).as_py():
                 raise TaskDataError(f"{copy.path}: the {name} holds an empty or broken {key}")
+    if data.log["timestamp"].null_count:
+        raise TaskDataError(f"{copy.path}: the log holds an event without a time")
     catalogue = data.items["item_id"]
     if len(pc.unique(catalogue)) != len(catalogue):
         raise TaskDataError(f"{copy.path}: the catalogue names an item twice")

@@ -217,4 +217,11 @@ def open_task(recipe_folder: Path, data_folder: Path | None = None) -> Task:
             f"{recipe_folder / 'manifest.json'}: is of task {manifest.task}, "
             f"but task.toml is of {recipe.id}; freeze the task again"
         )
+    digests = {name: entry.digest for name, entry in manifest.tables.items()}
+    expected = {track: tables.track_digest(recipe.id, track, digests) for track in recipe.tracks}
+    if manifest.tracks != expected:
+        raise TaskDataError(
+            f"{recipe_folder / 'manifest.json'}: the digests of its tracks are not those of its "
+            "tables; restore the file or freeze the task again"
+        )
     return Task(recipe, manifest, data_folder or recipe_folder)

@@ -158,9 +158,7 @@ def track_digest(task: str, track: str, tables: dict[str, str]) -> str:
     Descriptions and other tracks' pools are not among them, so that adding either leaves
     the entries of this track valid.
     """
-    deciding = [INTERACTIONS, ITEMS, REQUESTS, TARGETS]
-    if candidates(track) in tables:
-        deciding.append(candidates(track))
+    deciding = {INTERACTIONS, ITEMS, REQUESTS, TARGETS, candidates(track)} & tables.keys()
     lines = [f"llm4rec-bench track {task} {track}"]
     lines += [f"{name} {tables[name]}" for name in sorted(deciding)]
     return "sha256:" + sha256("\n".join(lines).encode()).hexdigest()

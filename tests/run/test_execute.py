@@ -78,7 +78,7 @@ def test_a_run_holds_what_the_method_answered_and_how_long_it_took(toy: Task, pa
         "track": "ranking",
         "digest": toy.digest("ranking"),
         "name": "Tested",
-        "card": card(params={"pause": 0.001}).fingerprint("toy-v1"),
+        "card": card(params={"pause": 0.001}).fingerprint("toy-v1", "ranking"),
     }
     assert all(1.0 <= answer.pop("latency_ms") < 1000 for answer in answers)
     expected = [
@@ -361,7 +361,7 @@ def test_a_method_that_breaks_off_is_blamed_and_its_rows_are_kept(
         ("NeverFitted", "failed while fitting: MemoryError: too large"),
         ("NeverMade", "depth must be positive"),
         ("NoMethod", "has no methods fit and rank"),
-        ("WrongCount", 'failed on request "u001" of run 0'),
+        ("WrongCount", 'on request "u001" of run 0: rank returned 2, expected a list of one'),
     ],
 )
 def test_a_method_that_cannot_start_is_blamed(
@@ -433,7 +433,7 @@ def test_what_a_method_does_to_its_request_does_not_change_what_it_may_rank(
 )
 def test_a_card_that_names_no_usable_method_is_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(CardRefused) as caught:
-        load_method(card(**changed), "toy-v1")
+        load_method(card(**changed), "toy-v1", "ranking")
     assert said in str(caught.value)
     assert str(caught.value).startswith("tested: ")
 
@@ -450,7 +450,7 @@ def test_a_module_that_does_not_import_is_its_authors_fault(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "written_in_haste", raising=False)
     with pytest.raises(BenchError, match="written_in_haste"):
-        load_method(card(system="written_in_haste:Method"), "toy-v1")
+        load_method(card(system="written_in_haste:Method"), "toy-v1", "ranking")
 
 
 def test_params_of_a_task_reach_the_method(toy: Task, path: Path) -> None:

@@ -16,7 +16,7 @@ ROW_FIELDS = (
 STATUSES = "expected ok, parse_error, refusal, truncated, timeout, api_error, fallback"
 LEAVE_OUT = "leave the field out where it is unknown"
 NO_NAN = "JSON has no NaN or Infinity; leave the field out"
-NOT_302 = 'ids are strings, write "302", not 302'
+NOT_302 = "ids are strings, put them in quotes"
 UP_TO_512 = "an id has 1 to 512 characters"
 
 

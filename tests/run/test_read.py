@@ -332,7 +332,7 @@ def test_a_key_is_not_repeated_by_a_value_that_reads_like_it(line: str, written:
 def test_the_first_twenty_problems_are_told_and_all_are_counted(refused: Refused) -> None:
     refusal = refused(HEADER + b"{}\n" * 27)
     assert (len(refusal.problems), refusal.total) == (20, 27)
-    assert str(refusal).splitlines()[-1] == "run.jsonl: … and 7 more problems"
+    assert str(refusal).splitlines()[-1] == "run.jsonl: … and 7 more; in all: missing-field 27"
 
 
 HOSTILE = [

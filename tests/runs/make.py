@@ -217,6 +217,8 @@ def invalid() -> dict[str, bytes]:
         "bad-number-run.jsonl": with_more('"run":100'),
         "unknown-status.jsonl": with_more('"status":"parse-error"'),
         "too-many-items.jsonl": broken(victim(POOL * 5 + POOL[:1])),
+        "not-json-lines.jsonl": b"PAR1" + bytes(16),
+        "failed-with-items.jsonl": with_more('"status":"timeout"'),
         "bad-scores.jsonl": with_more('"scores":[2.0,1.0]'),
         "bad-scores-increasing.jsonl": broken(victim(POOL[:2], scores=[1.0, 2.0])),
         "unknown-request.jsonl": joined(
