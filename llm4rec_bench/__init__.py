@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llm4rec_bench.compare import compare_runs as compare_runs
     from llm4rec_bench.errors import BenchError as BenchError
     from llm4rec_bench.errors import CardRefused as CardRefused
     from llm4rec_bench.errors import RunRefused as RunRefused
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
+    "compare_runs": "compare",
     "BenchError": "errors",
     "CardRefused": "errors",
     "RunRefused": "errors",

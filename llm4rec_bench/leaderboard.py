@@ -32,8 +32,8 @@ INTRODUCTION = f"""\
 Scorer version {SCORER}. Every row is computed by the scorer from a run file committed in
 `submissions/`; values are followed by their 95 % bootstrap interval over requests. Rows are
 sorted by the first metric. An interval says how far a value would move with other users; two rows
-were measured on the same users, so neither overlapping nor separate intervals alone tell whether
-their difference is real.
+were measured on the same users, so overlapping intervals do not tell whether their difference is
+real: `llm4rec-bench compare` does.
 Rows in italics are not methods: *random* is the expected value of a random ranking, *popularity*
 orders items by visible events, *as given* keeps the candidates as they came, and *ceiling* is the
 best that the pool allows. ± is the deviation between repeated runs; *valid* the share of rows whose

@@ -86,3 +86,40 @@ def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
         for name, (q, enough) in PERCENTILES.items()
         if len(values) >= enough
     }
+
+
+FLIPS = 10_000
+"""Random sign flips of a randomisation test, which cannot give a p-value below 1 / (FLIPS + 1)."""
+
+
+def randomisation_test(differences: npt.NDArray[np.float64]) -> float:
+    """Two-sided p-value of the paired randomisation test (Fisher, 1935; Smucker et al., 2007).
+
+    `differences` holds one number a request. If the two systems were exchangeable, each
+    difference could as well have had the other sign; the p-value is the share of random
+    sign flips whose mean is at least as far from 0, the observed one counted among them.
+    Requests with equal absolute differences are interchangeable, so that a flip of all of
+    them is one binomial draw, whatever their number.
+    """
+    sizes, counts = np.unique(np.abs(np.round(differences, 12)), return_counts=True)
+    if sizes[-1] == 0.0:
+        return 1.0
+    random = np.random.RandomState(SEED)
+    sums = np.zeros(FLIPS)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        if size:
+            sums += size * (2.0 * random.binomial(count, 0.5, FLIPS) - count)
+    observed = abs(math.fsum(differences.tolist()))
+    # Sums equal in theory differ in their last digits.
+    as_far = int((np.abs(sums) >= observed - 1e-9 * max(observed, 1.0)).sum())
+    return (as_far + 1) / (FLIPS + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm, 1979), in the order given."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - place)))
+        adjusted[index] = highest
+    return adjusted

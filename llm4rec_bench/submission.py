@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from llm4rec_bench.errors import CardRefused, printable
+from llm4rec_bench.errors import CardRefused, nearest_hint, printable, shown
 from llm4rec_bench.task.recipe import RETRIEVAL, TASK_ID, TaskId
 
 CARD = "submission.toml"
@@ -94,8 +95,32 @@ def read_card(folder: Path) -> Card:
         raise CardRefused(
             f"{path}: {error.strerror}; a submission is a folder with a {CARD}"
         ) from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
+        raise CardRefused(f"{path}: {_explained(str(error))}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardRefused(f"{path}: {printable(str(error), 300)}") from None
+
+
+_SPELLINGS = {
+    "name": "lower-case words joined by hyphens, at most 64 characters",
+    "tasks": "a task id, such as ml-100k-v1",
+    "system": "module:Class",
+    "on": "a task id, or <task>/<track>",
+    "tuning.task": "a task id, such as ml-100k-v1",
+}
+
+
+def _explained(said: str) -> str:
+    """What is wrong with a card, in its own terms: the field, and what belongs there."""
+    message, _, place = said.partition(" - at `$.")
+    field = place.rstrip("`")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
+        hint = nearest_hint(unknown[1], Card.__struct_fields__)
+        return f"{shown(unknown[1])} is not a field of a card{hint}"
+    if " matching regex " in message or " of length " in message:
+        known = _SPELLINGS.get(re.sub(r"\[.*", "", field), "one line of 1 to 200 characters")
+        return f"{printable(field)}: expected {known}"
+    return f"{printable(field)}: {printable(message, 200)}".removeprefix(": ")
 
 
 def run_files(folder: Path) -> list[Path]:

@@ -192,9 +192,15 @@ def test_params_can_be_overridden_and_bad_ones_are_refused(bench, tmp_path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('name = "mine"', 'nmae = "mine"', "nmae"),
-        ('name = "mine"', 'name = "../mine"', "$.name"),
-        ('authors = ["me"]', "authors = []", "$.authors"),
+        ('name = "mine"', 'nmae = "mine"', '"nmae" is not a field of a card; nearest: "name"'),
+        ('name = "mine"', 'name = "../mine"', "name: expected lower-case words"),
+        ('name = "mine"', 'name = "mine\\n"', "name: expected lower-case words"),
+        ('authors = ["me"]', "authors = []", "authors: expected one line"),
+        ('licence = "MIT"', 'license = "MIT"', 'nearest: "licence"'),
+        ('title = "Mine"', "", "title"),
+        ('title = "Mine"', "title = 3", "title: Expected `str`, got `int`"),
+        (":Chance", ".Chance", "system: expected module:Class"),
+        ('tasks = ["toy-v1"]', 'tasks = ["toy"]', "tasks[0]: expected a task id"),
         ('system = "baselines.', 'system = "no_such_package.', "No module named 'no_such_package'"),
         (":Chance", ":Choice", "has no Choice"),
         ('title = "Mine"', 'title = "Mi', "submission.toml"),

@@ -37,7 +37,10 @@ def _exit_code() -> int:
         click.echo(f"error: {error}" if "error[" not in str(error) else str(error), err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the same command continues where that is possible", err=True)
+        click.echo(
+            "interrupted; rows written so far are kept, and the same command continues a run",
+            err=True,
+        )
         return INTERRUPTED
     except BrokenPipeError:
         return 0

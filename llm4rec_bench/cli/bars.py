@@ -86,4 +86,6 @@ class RunBar(_Bar):
 
     def progress(self, done: int, total: int) -> None:
         """Move the bar."""
+        if self._task is None and 0 < done < total:
+            self._console.print(f"{self.label}: continues after {done:,} of {total:,} rows")
         self._update(self.label, done, total)

@@ -225,6 +225,40 @@ def _scored(path: Path) -> Score:
 
 
 @cli.command()
+@click.argument("files", nargs=-1, required=True, type=_ANY_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--per-request", type=_ANY_PATH, help="Write each request's values as Parquet.")
+def compare(files: tuple[Path, ...], as_json: bool, per_request: Path | None) -> None:
+    """Compare two or more run FILES: paired differences, intervals, tests, wins and losses."""
+    import msgspec
+
+    from llm4rec_bench.cli import show
+    from llm4rec_bench.compare import compare_runs, table_by_request
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.run import read_run
+    from llm4rec_bench.store import load_task
+    from llm4rec_bench.task.tables import write_table
+
+    if len(files) < 2:
+        raise UsageError("compare takes two run files or more")
+    runs = [read_run(path) for path in files]
+    task = load_task(runs[0].header.task)
+    names = _told_apart(files, [run.header.name for run in runs])
+    found = compare_runs(runs, task, names)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        show.comparison(found)
+    if per_request is not None:
+        write_table(per_request, table_by_request(runs, task, names))
+
+
+def _told_apart(files: tuple[Path, ...], names: list[str]) -> list[str]:
+    """The runs' names, or their paths where two bear the same name."""
+    return names if len(set(names)) == len(names) else [str(path) for path in files]
+
+
+@cli.command()
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail when stale.")
 @click.option("--submissions", type=_EXISTING, default=Path("submissions"), show_default=True)
 @click.option("--out", type=_ANY_PATH, default=Path("leaderboard.md"), show_default=True)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llm4rec_bench import store
+from llm4rec_bench.compare import Comparison, Pair
 from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Score
@@ -98,6 +99,47 @@ def score_table(score: Score) -> None:
         table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
     Console().print(table)
     click.echo()
+
+
+def comparison(found: Comparison) -> None:
+    """A table for each pair: values, difference with interval, p-values, wins and losses."""
+    split = "" if found.split == "test" else f", {found.split} split"
+    for pair in found.pairs:
+        first, second = escape(printable(pair.first, 40)), escape(printable(pair.second, 40))
+        table = Table(
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            title=f"{first} minus {second} on {found.task} {found.track} "
+            f"({found.requests:,} requests{split})",
+            title_justify="left",
+            caption=_by_slice(pair),
+            caption_justify="left",
+        )
+        table.add_column("metric", no_wrap=True)
+        for column in ("first", "second", "diff", "95 % interval", "p Holm"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("win/tie/loss", justify="right", no_wrap=True)
+        for metric, by in pair.metrics.items():
+            table.add_row(
+                metric,
+                f"{by.first:.4f}",
+                f"{by.second:.4f}",
+                f"[bold]{by.difference.value:+.4f}[/]",
+                f"{by.difference.low:+.4f}–{by.difference.high:+.4f}",
+                f"{by.p_holm:.4f}",
+                f"{by.wins}/{by.ties}/{by.losses}",
+            )
+        Console().print(table)
+        click.echo()
+
+
+def _by_slice(pair: Pair) -> str:
+    first = next(iter(pair.metrics))
+    return "\n".join(
+        f"{name}: {first} {parts[first].value:+.4f} "
+        f"({parts[first].low:+.4f}–{parts[first].high:+.4f})"
+        for name, parts in pair.slices.items()
+    )
 
 
 def _caption(score: Score) -> str:

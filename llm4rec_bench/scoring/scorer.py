@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from llm4rec_bench.errors import UsageError
 from llm4rec_bench.metrics import Metric, Ranks, per_request
@@ -100,8 +101,6 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
     checked = check_run(run, task, problems)
     header = run.header
     metrics = task.track(header.track).parsed_metrics()
-    tied = task.targets(header.split).tied
-    slices = {"tied": tied, "not tied": ~tied}
     return Score(
         format=FORMAT,
         scorer=SCORER,
@@ -117,13 +116,19 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
         floors=floors(metrics, task, header.track, header.split, checked.runs),
         slices={
             name: Slice(int(inside.sum()), _intervals(metrics, checked.ranks[:, inside]))
-            for name, inside in slices.items()
-            if inside.any()
+            for name, inside in slices_of(task, header.split).items()
         },
         validity=_validity(run),
         latency_ms=_latency(run),
         tokens_per_request=_tokens(run),
     )
+
+
+def slices_of(task: Task, split: str) -> dict[str, npt.NDArray[np.bool_]]:
+    """The parts of a split that are scored by themselves: which requests lie in each."""
+    tied = task.targets(split).tied
+    slices = {"tied": tied, "not tied": ~tied}
+    return {name: inside for name, inside in slices.items() if inside.any()}
 
 
 def _intervals(metrics: list[Metric], ranks: Ranks) -> dict[str, Interval]:
