@@ -26,8 +26,6 @@ _REFERENCES = {
 }
 """Floors and ceiling as column heads."""
 
-_SAMPLED = "sampled metric: comparable only inside this task version"
-
 
 def task_list(home: Path) -> None:
     """A row for each task the package knows."""
@@ -80,8 +78,6 @@ def score_table(score: Score) -> None:
         title=f"{escape(printable(score.name))} on {score.task} {score.track}"
         f" ({score.requests:,} requests{runs}{split})",
         title_justify="left",
-        caption=_caption(score),
-        caption_justify="left",
     )
     references = {
         name: head
@@ -98,6 +94,9 @@ def score_table(score: Score) -> None:
         interval = f"{found.low:.4f}–{found.high:.4f}"
         table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
     Console().print(table)
+    click.echo("\n".join(_remarks(score)))
+    if score.slices:
+        Console().print(_slices(score))
     click.echo()
 
 
@@ -112,8 +111,6 @@ def comparison(found: Comparison) -> None:
             title=f"{first} minus {second} on {found.task} {found.track} "
             f"({found.requests:,} requests{split})",
             title_justify="left",
-            caption=_by_slice(pair),
-            caption_justify="left",
         )
         table.add_column("metric", no_wrap=True)
         for column in ("first", "second", "diff", "95 % interval", "p Holm"):
@@ -130,40 +127,56 @@ def comparison(found: Comparison) -> None:
                 f"{by.wins}/{by.ties}/{by.losses}",
             )
         Console().print(table)
+        if pair.slices:
+            Console().print(_differing_slices(pair))
         click.echo()
 
 
-def _by_slice(pair: Pair) -> str:
+def _differing_slices(pair: Pair) -> Table:
+    """The difference by the first metric on each part of the requests."""
     first = next(iter(pair.metrics))
-    return "\n".join(
-        f"{name}: {first} {parts[first].value:+.4f} "
-        f"({parts[first].low:+.4f}–{parts[first].high:+.4f})"
-        for name, parts in pair.slices.items()
-    )
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("slice")
+    for column in (f"{first} diff", "95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, parts in pair.slices.items():
+        found = parts[first]
+        table.add_row(name, f"{found.value:+.4f}", f"{found.low:+.4f}–{found.high:+.4f}")
+    return table
 
 
-def _caption(score: Score) -> str:
-    lines = [
-        f"valid {score.validity.valid_share:.1%}, {score.validity.items_per_row:.1f} items a row"
-    ]
+def _remarks(score: Score) -> list[str]:
+    """Validity, latency and tokens, a line each."""
+    valid = f"{score.validity.valid_share:.1%}"
+    lines = [f"valid {valid}, {score.validity.items_per_row:.1f} items a row"]
     for what, counts in (("status", score.validity.statuses), ("dropped", score.validity.dropped)):
         if set(counts) - {"ok"}:
             lines.append(f"{what}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
-    if score.latency_ms:
-        known = ", ".join(f"{name} {value:,.4g}" for name, value in score.latency_ms.items())
-        lines.append(f"latency ms: {known}")
-    if score.tokens_per_request:
-        known = ", ".join(
-            f"{name} {value:,.1f}" for name, value in score.tokens_per_request.items()
-        )
-        lines.append(f"tokens a request: {known}")
+    for what, values in (
+        ("latency ms", score.latency_ms),
+        ("tokens a request", score.tokens_per_request),
+    ):
+        if values:
+            known = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+            lines.append(f"{what}: {known}")
+    if score.floors.as_given is not None:
+        lines.append("sampled metric: comparable only inside this task version")
+    return lines
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _slices(score: Score) -> Table:
+    """The first metric on each part of the requests."""
     first = next(iter(score.metrics))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("slice")
+    for column in ("requests", first, "95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, part in score.slices.items():
         found = part.metrics[first]
-        lines.append(
-            f"{name} ({part.requests:,} requests): {first} {found.value:.4f} "
-            f"({found.low:.4f}–{found.high:.4f})"
-        )
-    if score.floors.as_given is not None:
-        lines.append(_SAMPLED)
-    return "\n".join(lines)
+        interval = f"{found.low:.4f}–{found.high:.4f}"
+        table.add_row(name, f"{part.requests:,}", f"{found.value:.4f}", interval)
+    return table

@@ -1,6 +1,7 @@
 """From a checked run to a score."""
 
 from llm4rec_bench.scoring.floors import Floors
-from llm4rec_bench.scoring.scorer import SCORER, Score, Slice, Validity, score, slices_of
+from llm4rec_bench.scoring.scorer import SCORER, Score, Slice, Validity, score
+from llm4rec_bench.scoring.slices import slices_of
 
 __all__ = ["SCORER", "Floors", "Score", "Slice", "Validity", "score", "slices_of"]

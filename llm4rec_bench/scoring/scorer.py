@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from llm4rec_bench.errors import UsageError
 from llm4rec_bench.metrics import Metric, Ranks, per_request
@@ -18,6 +17,7 @@ from llm4rec_bench.run.format import STATUSES
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.run.read import REASONS, TOKENS
 from llm4rec_bench.scoring.floors import Floors, floors
+from llm4rec_bench.scoring.slices import slices_of
 from llm4rec_bench.statistics import (
     Interval,
     bootstrap,
@@ -122,13 +122,6 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
         latency_ms=_latency(run),
         tokens_per_request=_tokens(run),
     )
-
-
-def slices_of(task: Task, split: str) -> dict[str, npt.NDArray[np.bool_]]:
-    """The parts of a split that are scored by themselves: which requests lie in each."""
-    tied = task.targets(split).tied
-    slices = {"tied": tied, "not tied": ~tied}
-    return {name: inside for name, inside in slices.items() if inside.any()}
 
 
 def _intervals(metrics: list[Metric], ranks: Ranks) -> dict[str, Interval]:

@@ -156,6 +156,11 @@ class Task:
 
     def log(self, split: str) -> Log:
         """The interactions that a method may see when it ranks `split`."""
+        if split not in self._logs:
+            self._logs[split] = self._read_log(split)
+        return self._logs[split]
+
+    def _read_log(self, split: str) -> Log:
         table = self._table(tables.INTERACTIONS)
         if split != TEST:
             table = table.filter(pc.equal(table["part"], "train"))
@@ -198,6 +203,10 @@ class Task:
             raise UsageError(f"no split is called {split!r}; expected one of {', '.join(SPLITS)}")
         whole = self._table(table)
         return whole.filter(pc.equal(whole["split"], split))
+
+    @cached_property
+    def _logs(self) -> dict[str, Log]:
+        return {}
 
     @cached_property
     def _tables(self) -> dict[str, pa.Table]:

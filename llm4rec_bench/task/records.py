@@ -119,6 +119,10 @@ class Requests(Sequence[Request]):
         """Request ids in order."""
         return list(self._table["request_id"].to_pylist())
 
+    def to_arrow(self, columns: list[str]) -> pa.Table:
+        """Some columns of the requests."""
+        return self._table.select(columns)
+
     def to_pandas(self) -> pandas.DataFrame:
         """The requests as a DataFrame with a column for each field of `Request`."""
         table = self._table.select(_COLUMNS)
