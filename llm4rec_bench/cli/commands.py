@@ -69,7 +69,7 @@ def download(task: str, raw: Path | None, offline: bool) -> None:
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Override a param.")
 @click.option("--out", type=_FOLDER, help="Folder for the run files.  [default: runs/NAME]")
 @click.option("--compress", is_flag=True, help="Write .jsonl.gz files.")
-@click.option("--overwrite", is_flag=True, help="Replace runs of another card.")
+@click.option("--overwrite", is_flag=True, help="Run anew and replace what is there.")
 def run(
     cards: tuple[Path, ...],
     task_names: tuple[str, ...],

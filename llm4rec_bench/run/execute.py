@@ -7,6 +7,7 @@ whole row. What a method may see is decided by `Task.view`; targets are never op
 
 from __future__ import annotations
 
+import getpass
 import gzip
 import importlib
 import inspect
@@ -138,7 +139,7 @@ def execute(
 def _only_writer(partial: Path) -> Iterator[None]:
     # The lock lies elsewhere and stays: removing a lock file lets two processes hold it.
     place = sha256(str(partial.resolve()).encode()).hexdigest()[:32]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"llm4rec-bench-{os.getuid()}-{place}.lock")
+    lock = FileLock(Path(tempfile.gettempdir()) / f"llm4rec-bench-{getpass.getuser()}-{place}.lock")
     try:
         with lock.acquire(timeout=0):
             yield
