@@ -240,7 +240,8 @@ class _Check:
         hint = nearest_hint(str(self.run.items[cell].as_py()), pool)
         return (
             f"{found} is not a candidate of request {request}; "
-            f"expected one of its {len(pool)} ids{hint}; map titles to ids before writing",
+            f"expected one of its {len(pool)} ids{hint}; "
+            "rank what it offers on this track and split",
             f"items[{self.place[cell]}]",
         )
 

@@ -48,7 +48,8 @@ def explain(line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct
         return Fault(
             "bad-number", f"{_lowered(said)}; leave the field out where it is unknown", field
         )
-    return Fault("wrong-type", _lowered(said) + _mend(said, field), field)
+    mend = _mend(said, field) if field else "; each line is one JSON object"
+    return Fault("wrong-type", _lowered(said) + mend, field)
 
 
 def _json_mend(line: bytes) -> str:

@@ -80,8 +80,8 @@ ROWS = {
     f'{{"request_id":"{"u" * 513}","items":[]}}': (
         "wrong-type", "request_id", f"expected str of length <= 512; {UP_TO_512}",
     ),
-    "[]": ("wrong-type", "", "expected object, got array"),
-    "null": ("wrong-type", "", "expected object, got null"),
+    "[]": ("wrong-type", "", "expected object, got array; each line is one JSON object"),
+    "null": ("wrong-type", "", "expected object, got null; each line is one JSON object"),
     # Fields
     _row('"latencyms":1'): (
         "unknown-field", "", f'"latencyms" is not a field; {ROW_FIELDS}; nearest: "latency_ms"',
