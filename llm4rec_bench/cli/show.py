@@ -159,6 +159,13 @@ def _remarks(score: Score) -> list[str]:
         if values:
             known = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
             lines.append(f"{what}: {known}")
+    if score.breadth is not None:
+        known = ", ".join(
+            f"{name.replace('_', ' ')} {value:.3f}"
+            for name, value in msgspec.structs.asdict(score.breadth).items()
+            if value is not None
+        )
+        lines.append(f"first ten items: {known}")
     if score.floors.as_given is not None:
         lines.append("sampled metric: comparable only inside this task version")
     return lines

@@ -16,6 +16,7 @@ from llm4rec_bench.run import Run, check_run
 from llm4rec_bench.run.format import STATUSES
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.run.read import REASONS, TOKENS
+from llm4rec_bench.scoring.breadth import Breadth, breadth
 from llm4rec_bench.scoring.floors import Floors, floors
 from llm4rec_bench.scoring.slices import slices_of
 from llm4rec_bench.statistics import (
@@ -70,6 +71,7 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     floors: Floors
     slices: dict[str, Slice]
     validity: Validity
+    breadth: Breadth | None
     latency_ms: dict[str, float]
     """Mean and percentiles over rows that state a latency; only what their number supports."""
     tokens_per_request: dict[str, float]
@@ -119,6 +121,7 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
             for name, inside in slices_of(task, header.split).items()
         },
         validity=_validity(run),
+        breadth=breadth(run, checked, task),
         latency_ms=_latency(run),
         tokens_per_request=_tokens(run),
     )

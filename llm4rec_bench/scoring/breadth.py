@@ -1,0 +1,108 @@
+"""Beyond accuracy: what a run recommends, whatever is relevant.
+
+All of it is about the first ten items of each ranking (or fewer, where it is shorter), over
+all rows. Popularity is counted in the events that the split may see.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm4rec_bench.run import Checked, Run
+from llm4rec_bench.statistics import rounded
+from llm4rec_bench.task import Task
+
+TOP = 10
+_TOGETHER = 10_000
+"""Rankings whose pairs are looked at in one go, so that memory stays bounded."""
+
+
+class Breadth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How wide, how fresh and how varied the first ten items are."""
+
+    coverage: float
+    """Share of the catalogue that stands in the first ten of any ranking."""
+    gini: float
+    """Gini coefficient of how often each item does: 0 equally often, 1 always the same."""
+    novelty: float
+    """Mean self-information in bits: -log2 of an item's share of visible events, each item
+    counted once more than it occurs so that the unseen have one (Zhou et al., 2010)."""
+    popularity_lift: float
+    """Mean visible events of the items over those of the histories' items, minus 1
+    (Jannach et al., 2015): above 0, more popular than what the users consumed."""
+    diversity: float | None
+    """Mean Jaccard distance between the categories of two items of a ranking (Ziegler et al.,
+    2005); None where the catalogue has no categories."""
+
+
+def breadth(run: Run, checked: Checked, task: Task) -> Breadth | None:
+    """The breadth of a sound run; None where no ranking holds an item."""
+    owner = np.repeat(np.arange(len(run)), run.lengths)
+    starts = np.cumsum(run.lengths) - run.lengths
+    top = np.arange(len(owner)) - starts[owner] < TOP
+    items, owner = checked.items[top], owner[top]
+    if not len(items):
+        return None
+    shown = np.bincount(items, minlength=len(task.items))
+    split = run.header.split
+    events = np.bincount(task.log(split).item, minlength=len(task.items))
+    consumed = events[task.histories(split).items].mean()
+    smoothed = (events + 1) / (events.sum() + len(events))
+    return Breadth(
+        coverage=rounded((shown > 0).mean()),
+        gini=rounded(_gini(shown)),
+        novelty=rounded(-np.log2(smoothed)[items].mean()),
+        popularity_lift=rounded(events[items].mean() / consumed - 1.0),
+        diversity=_diversity(items, owner, task),
+    )
+
+
+def _gini(counts: npt.NDArray[np.int64]) -> float:
+    ordered = np.sort(counts).astype(np.float64)
+    place = np.arange(1, len(ordered) + 1)
+    return float(((2 * place - len(ordered) - 1) * ordered).sum() / (len(ordered) * ordered.sum()))
+
+
+def _diversity(
+    items: npt.NDArray[np.int32], owner: npt.NDArray[np.int64], task: Task
+) -> float | None:
+    """Mean over rankings of two items or more of the mean distance of their pairs."""
+    has = _categories(task.items.table["categories"].combine_chunks())
+    if not has.any():
+        return None
+    bounds = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1], True])
+    lengths = np.diff(bounds)
+    means = []
+    for length in np.unique(lengths[lengths > 1]).tolist():
+        first = bounds[:-1][lengths == length]
+        parts = np.array_split(first, len(first) // _TOGETHER + 1)
+        means += [_mean_distance(has[items[part[:, None] + np.arange(length)]]) for part in parts]
+    return rounded(np.concatenate(means).mean()) if means else None
+
+
+def _mean_distance(has: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Of lists with categories of shape (lists, items, categories): one mean a list.
+
+    Two items without any category count as alike.
+    """
+    both = has @ has.transpose(0, 2, 1)
+    sizes = has.sum(axis=2)
+    either = sizes[:, :, None] + sizes[:, None, :] - both
+    alike = np.divide(both, either, out=np.ones_like(both), where=either > 0)
+    length = has.shape[1]
+    # Each pair stands twice, and each item beside itself with a distance of 0.
+    total: npt.NDArray[np.float64] = (1.0 - alike.astype(np.float64)).sum(axis=(1, 2))
+    return total / (length * (length - 1))
+
+
+def _categories(column: pa.ListArray) -> npt.NDArray[np.float32]:
+    """1 where an item (row) has a category (column), else 0."""
+    names = pc.dictionary_encode(column.flatten())
+    has = np.zeros((len(column), max(len(names.dictionary), 1)), np.float32)
+    lengths = pc.list_value_length(column).to_numpy()
+    has[np.repeat(np.arange(len(column)), lengths), names.indices.to_numpy()] = 1.0
+    return has
