@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import click
@@ -94,7 +95,8 @@ def score_table(score: Score) -> None:
         interval = f"{found.low:.4f}–{found.high:.4f}"
         table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
     Console().print(table)
-    click.echo("\n".join(_remarks(score)))
+    for remark in _remarks(score):
+        click.echo(textwrap.fill(remark, 80, subsequent_indent="  "))
     if score.slices:
         Console().print(_slices(score))
     click.echo()
@@ -161,7 +163,7 @@ def _remarks(score: Score) -> list[str]:
             lines.append(f"{what}: {known}")
     if score.breadth is not None:
         known = ", ".join(
-            f"{name.replace('_', ' ')} {value:.3f}"
+            f"{name.replace('_', ' ')} {value:.3g}"
             for name, value in msgspec.structs.asdict(score.breadth).items()
             if value is not None
         )
