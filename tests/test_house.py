@@ -93,13 +93,15 @@ def test_help_loads_no_heavy_module(arguments: list[str]) -> None:
     assert done.stdout.startswith("Usage:")
 
 
-def test_scoring_loads_no_method_library(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["score", "check", "compare"])
+def test_scoring_loads_no_method_library_nor_pandas(command: str) -> None:
     run = ROOT / "submissions" / "popularity" / "toy-v1.ranking.jsonl.gz"
     code = (
-        "import sys; sys.argv = ['llm4rec-bench', 'score', '--json', sys.argv[1]]\n"
-        "from llm4rec_bench.cli import _exit_code\n"
-        "assert _exit_code() == 0\n"
-        "heavy = {'scipy', 'implicit', 'torch', 'sklearn', 'huggingface_hub', 'datasets'}\n"
+        f"import sys; sys.argv = ['llm4rec-bench', {command!r}, sys.argv[1], sys.argv[1]]\n"
+        "from llm4rec_bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"heavy = {HEAVY - {'numpy', 'pyarrow', 'rich'}!r}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
