@@ -7,6 +7,7 @@ request by request, and intervals and tests are made of those.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -16,11 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm4rec_bench.errors import BenchError
-from llm4rec_bench.metrics import Metric, per_request
+from llm4rec_bench.metrics import Metric, Ranks, parse_metric, per_request
 from llm4rec_bench.run import Run, check_run
-from llm4rec_bench.scoring import slices_of
+from llm4rec_bench.scoring import Score, slices_of, unpacked_ranks
 from llm4rec_bench.statistics import bootstrap, holm, mean, randomisation_test, rounded
 from llm4rec_bench.task import Task
+
+SIGNIFICANT = 0.05
+"""p-value below which a difference is taken for shown."""
 
 Values = npt.NDArray[np.float64]
 
@@ -77,7 +81,42 @@ def values_by_request(run: Run, task: Task) -> Values:
     """
     ranks = check_run(run, task).ranks
     metrics = task.track(run.header.track).parsed_metrics()
-    return np.stack([per_request(metric, ranks).mean(axis=0) for metric in metrics], axis=1)
+    return np.stack([_over_runs(metric, ranks) for metric in metrics], axis=1)
+
+
+def _over_runs(metric: Metric, ranks: Ranks) -> Values:
+    return per_request(metric, ranks).mean(axis=0)
+
+
+def shared_ranks(scores: Sequence[Score]) -> list[int]:
+    """The place of each score of one track by its first metric, shared where it must be.
+
+    A place is one more than the number of scores that are better by a paired randomisation
+    test over the same requests, at SIGNIFICANT after Holm's adjustment for all pairs. Scores
+    between which no difference is shown may still have different places, where only one of
+    them is shown to be worse than a third.
+    """
+    metric = parse_metric(next(iter(scores[0].metrics)))
+    values = [
+        _over_runs(metric, unpacked_ranks(score.ranks, score.runs, score.requests))
+        for score in scores
+    ]
+    pairs = list(combinations(range(len(scores)), 2))
+    adjusted = holm([randomisation_test(values[a] - values[b]) for a, b in pairs])
+    places = [1] * len(scores)
+    for (a, b), p in zip(pairs, adjusted, strict=True):
+        if p < SIGNIFICANT:
+            places[a if values[a].sum() < values[b].sum() else b] += 1
+    return places
+
+
+def has_its_ranks(score: Score) -> bool:
+    """Whether a saved score holds ranks of its own runs and requests."""
+    try:
+        unpacked_ranks(score.ranks, score.runs, score.requests)
+    except (ValueError, zlib.error):
+        return False
+    return True
 
 
 def compare_runs(runs: Sequence[Run], task: Task, names: Sequence[str] | None = None) -> Comparison:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from llm4rec_bench.compare import has_its_ranks, shared_ranks
 from llm4rec_bench.errors import CardRefused
 from llm4rec_bench.files import replace_text
 from llm4rec_bench.run.lines import run_digest
@@ -31,9 +32,10 @@ INTRODUCTION = f"""\
 
 Scorer version {SCORER}. Every row is computed by the scorer from a run file committed in
 `submissions/`; values are followed by their 95 % bootstrap interval over requests. Rows are
-sorted by the first metric. An interval says how far a value would move with other users; two rows
-were measured on the same users, so overlapping intervals do not tell whether their difference is
-real: `llm4rec-bench compare` does.
+sorted by the first metric. *rank* is one more than the number of rows that are better beyond
+chance, by a paired randomisation test on the same requests, at .05 after Holm's adjustment for all
+pairs of the table; it is shared where no difference is shown. An interval says how far a value
+would move with other users; whether two overlapping ones differ, `llm4rec-bench compare` tells.
 Rows in italics are not methods: *random* is the expected value of a random ranking, *popularity*
 orders items by visible events, *as given* keeps the candidates as they came, and *ceiling* is the
 best that the pool allows. ± is the deviation between repeated runs; *valid* the share of rows whose
@@ -127,6 +129,8 @@ def _fault(score: Score, run: Path | None) -> str | None:
         return f"belongs to {run.name}, which is not named for its task and track"
     if score.scorer != SCORER:
         return f"is not of scorer version {SCORER}"
+    if not has_its_ranks(score):
+        return "its saved ranks cannot be read"
     if score.track_digest != manifest.tracks[score.track]:
         return "is of another version of the task"
     metrics = recipe.tracks[score.track].metrics
@@ -162,11 +166,19 @@ def _task_then_track(keyed: tuple[tuple[str, str], list[Entry]]) -> tuple[bool, 
 
 def _table(entries: Sequence[Entry]) -> str:
     metrics = list(entries[0].score.metrics)
-    head = ["system", *metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
-    rows = [(entry.score.metrics[metrics[0]].value, _row(entry, metrics)) for entry in entries]
+    head = ["rank", "system", *metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
+    places = shared_ranks([entry.score for entry in entries])
+    rows = [
+        (entry.score.metrics[metrics[0]].value, [str(place), *_row(entry, metrics)])
+        for entry, place in zip(entries, places, strict=True)
+    ]
     rows += _reference_rows(entries[0].score, metrics)
-    rows.sort(key=lambda row: (-row[0], row[1]))
-    lines = [head, ["---", *["---:"] * (len(metrics) + 4), "---"], *(row for _, row in rows)]
+    rows.sort(key=lambda row: (-row[0], row[1][1:]))
+    lines = [
+        head,
+        ["---:", "---", *["---:"] * (len(metrics) + 4), "---"],
+        *(row for _, row in rows),
+    ]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
@@ -209,7 +221,7 @@ def _reference_rows(score: Score, metrics: Sequence[str]) -> list[tuple[float, l
     for field, name in _REFERENCES.items():
         values = getattr(score.floors, field)
         if values is not None:
-            cells = [f"*{name}*", *(f"*{values[metric]:.4f}*" for metric in metrics)]
+            cells = ["", f"*{name}*", *(f"*{values[metric]:.4f}*" for metric in metrics)]
             rows.append((values[metrics[0]], cells + [""] * 5))
     return rows
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import tracemalloc
+import zlib
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm4rec_bench import BenchError, compare_runs, read_run
-from llm4rec_bench.compare import table_by_request, values_by_request
+from llm4rec_bench.compare import shared_ranks, table_by_request, values_by_request
+from llm4rec_bench.scoring import packed_ranks, unpacked_ranks
+from llm4rec_bench.scoring.scorer import MOST_TARGETS
 from llm4rec_bench.statistics import FLIPS, holm, randomisation_test
 from tests.conftest import ROOT
 from tests.test_cli import bench  # noqa: F401 - a fixture
@@ -175,3 +181,47 @@ def test_values_of_each_request_are_written(bench, toy, tmp_path) -> None:  # no
     assert table.equals(expected)
     assert table.column_names == ["run", "request_id", *toy.track("ranking").metrics]
     assert table.num_rows == 600
+
+
+def scored(names: list[str], toy):
+    from llm4rec_bench import score
+
+    return [score(read_run(entry(name)), toy) for name in names]
+
+
+def test_ranks_are_shared_where_no_difference_is_shown(toy) -> None:
+    names = ["random", "als", "popularity", "item-knn"]
+    scores = scored(names, toy)
+    found = dict(zip(names, shared_ranks(scores), strict=True))
+    runs = [read_run(entry(name)) for name in names]
+    better = dict.fromkeys(names, 0)
+    for pair, (a, b) in zip(
+        compare_runs(runs, toy, names).pairs, combinations(names, 2), strict=True
+    ):
+        by = pair.metrics["ndcg@10"]
+        if by.p_holm < 0.05:
+            better[b if by.difference.value > 0 else a] += 1
+    assert found == {name: 1 + count for name, count in better.items()}
+    assert found["als"] == found["item-knn"] == 1  # no difference between these is shown
+    assert found["random"] == 4
+
+
+def test_one_score_and_equal_scores_rank_first(toy) -> None:
+    (one,) = scored(["als"], toy)
+    assert shared_ranks([one]) == [1]
+    assert shared_ranks([one, one, one]) == [1, 1, 1]
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_packed_ranks_come_back(runs: int, requests: int, targets: int, random) -> None:
+    values = [random.choice([-1, 0, 1, 7, 100]) for _ in range(runs * requests * targets)]
+    ranks = np.array(values, np.int64).reshape(runs, requests, targets)
+    np.testing.assert_array_equal(unpacked_ranks(packed_ranks(ranks), runs, requests), ranks)
+
+
+def test_a_bomb_in_saved_ranks_is_not_unpacked() -> None:
+    bomb = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
+    tracemalloc.start()
+    assert unpacked_ranks(bomb, 1, 7).shape == (1, 7, MOST_TARGETS)  # and no byte beyond
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()

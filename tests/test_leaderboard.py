@@ -122,8 +122,8 @@ def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: 
     assert kinds == [token.type for token in tokens(harmless)]
     links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
     assert links == ["submissions/a-name"]
-    (row,) = [row for row in cells(page) if plain(row[0]) == plain(text)]
-    assert (len(row), plain(row[-1])) == (11, plain(text))
+    (row,) = [row for row in cells(page) if plain(row[1]) == plain(text)]
+    assert (len(row), plain(row[-1])) == (12, plain(text))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
@@ -181,16 +181,25 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
         entry(found, 0.3, name="middle", title="Middle"),
     ])  # fmt: skip
     head, *rows = cells(page)
-    assert head == ["system", *found.metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
-    values = [float(row[1].split()[0]) for row in rows]
+    assert head == [
+        "rank",
+        "system",
+        *found.metrics,
+        "valid",
+        "p50 ms",
+        "p95 ms",
+        "tokens",
+        "hardware",
+    ]
+    values = [float(row[2].split()[0]) for row in rows]
     assert values == sorted(values, reverse=True)
-    names = [row[0] for row in rows]
+    names = [row[1] for row in rows]
     assert sorted(names) == sorted(["High", "Middle", "Low", *floors])
     assert [name for name in names if name not in floors] == ["High", "Middle", "Low"]
     for row in rows:
-        if row[0] in floors:
-            expected = [f"{floors[row[0]][metric]:.4f}" for metric in found.metrics]
-            assert row[1:] == [*expected, "", "", "", "", ""]
+        if row[1] in floors:
+            expected = [f"{floors[row[1]][metric]:.4f}" for metric in found.metrics]
+            assert [row[0], *row[2:]] == ["", *expected, "", "", "", "", ""]
 
 
 def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
@@ -201,10 +210,10 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
         latency_ms={"mean": 5.0, "p50": 1.234},
         tokens_per_request={"prompt": 1200.4, "completion": 30.0, "cached": 900.0},
     )
-    (row,) = [row for row in cells(leaderboard([entry(found)])) if row[0] == "A title"]
+    (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
     share = f"{found.validity.valid_share:.1%}"
     value = "0.1235 ±0.0123 (0.1000–0.2000)"
-    assert row[1:] == [*[value] * 5, share, "1.23", "–", "1,230", "a machine"]
+    assert row[2:] == [*[value] * 5, share, "1.23", "–", "1,230", "a machine"]
 
 
 def test_only_pools_are_labelled_as_sampled_metrics(base: dict[str, Score]) -> None:
@@ -329,6 +338,8 @@ EDITS = {
     "an unknown task": _set(["scores", 0, "task"], "toy-v2"),
     "the same score twice": lambda saved: {**saved, "scores": saved["scores"] * 2},
     "no score of a run": _set(["scores"], []),
+    "ranks of other requests": _set(["scores", 0, "ranks"], "eJxjAAAAAQAB"),
+    "ranks that are no ranks": _set(["scores", 0, "ranks"], "???"),
     "not a list": _set(["scores"], {}),
     "not an object": lambda saved: [saved],
 }

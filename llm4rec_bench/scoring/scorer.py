@@ -5,6 +5,8 @@ Every number of one score comes from the same rows of one run file.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 SCORER = "1"
 """Version of the scorer. It changes whenever a number could."""
+
+
+MOST_TARGETS = 1000
+"""Targets of one request beyond which packed ranks are not read."""
 
 
 class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +82,9 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Mean and percentiles over rows that state a latency; only what their number supports."""
     tokens_per_request: dict[str, float]
     """Mean over rows that state them."""
+    ranks: str
+    """What `packed_ranks` makes of the targets' ranks, so that saved scores can be compared
+    request by request."""
 
     def references(self, metric: str) -> dict[str, float]:
         """The floors and the ceiling of one metric, by name."""
@@ -124,7 +133,26 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
         breadth=breadth(run, checked, task),
         latency_ms=_latency(run),
         tokens_per_request=_tokens(run),
+        ranks=packed_ranks(checked.ranks),
     )
+
+
+def packed_ranks(ranks: Ranks) -> str:
+    """Ranks of shape (runs, requests, targets) as text: bytes, deflated, in base64.
+
+    A byte a rank, 0 where a target is not ranked and 255 in unused cells.
+    """
+    data = np.where(ranks < 0, 255, ranks).astype(np.uint8).tobytes()
+    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+
+
+def unpacked_ranks(text: str, runs: int, requests: int) -> Ranks:
+    """The ranks that `packed_ranks` packed; ValueError where they are not of that shape."""
+    most = runs * requests * MOST_TARGETS
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(base64.b64decode(text, validate=True), most)
+    ranks = np.frombuffer(data, np.uint8).astype(np.int64).reshape(runs, requests, -1)
+    return np.where(ranks == 255, -1, ranks)
 
 
 def _intervals(metrics: list[Metric], ranks: Ranks) -> dict[str, Interval]:
