@@ -174,11 +174,10 @@ def _refuse_other(one: Run, other: Run) -> None:
 
 
 def _by_metric(first: Values, second: Values, p: float, p_holm: float) -> MetricComparison:
-    ones = np.ones(len(first), np.int64)
     better, worse = first > second + 1e-12, second > first + 1e-12
     return MetricComparison(
-        first=rounded(mean(first, ones)),
-        second=rounded(mean(second, ones)),
+        first=rounded(mean(first)),
+        second=rounded(mean(second)),
         difference=_difference(first - second),
         p=rounded(p),
         p_holm=rounded(p_holm),

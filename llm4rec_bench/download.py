@@ -88,13 +88,13 @@ def download(
         task.verify()
         watcher.say(f"{task_id} ships with the package: verified")
         return task
-    if raw is None and _is_sound(task_id, home, watcher):
-        return load_task(task_id, home)
+    if raw is None and (sound := _sound(task_id, home, watcher)):
+        return sound
     place = data_folder(task_id, home)
     _make(place)
     with _locked(home / "tasks" / f"{task_id}.lock", watcher) as waited:
-        if raw is None and waited and _is_sound(task_id, home, watcher):
-            return load_task(task_id, home)
+        if raw is None and waited and (sound := _sound(task_id, home, watcher)):
+            return sound
         _sweep(task_id, home)
         recipe, manifest = read_recipe(folder), read_manifest(folder)
         ways = _ways(recipe, manifest, home, raw, offline, watcher)
@@ -144,17 +144,19 @@ def _sweep(task_id: str, home: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _is_sound(task_id: str, home: Path, watcher: Watcher) -> bool:
+def _sound(task_id: str, home: Path, watcher: Watcher) -> Task | None:
+    """The task as the store has it, every table verified; None where it has not."""
     if not is_downloaded(task_id, home):
         watcher.say(f"store: {task_id} is not in {home}")
-        return False
+        return None
     try:
-        load_task(task_id, home).verify()
+        task = load_task(task_id, home)
+        task.verify()
     except TaskDataError as error:
         watcher.say(f"store: {error}")
-        return False
+        return None
     watcher.say(f"store: {task_id} verified in {home}")
-    return True
+    return task
 
 
 def _ways(

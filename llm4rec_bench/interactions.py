@@ -46,6 +46,10 @@ class Log:
     def __len__(self) -> int:
         return len(self.user)
 
+    def events_per_item(self) -> npt.NDArray[np.int64]:
+        """How often each item occurs, in the order of `item_ids`."""
+        return np.bincount(self.item, minlength=len(self.item_ids))
+
     def rows(self, keep: npt.NDArray[np.bool_]) -> Log:
         """The log of the rows marked True; ids that no longer occur are dropped."""
         users, user = np.unique(self.user[keep], return_inverse=True)

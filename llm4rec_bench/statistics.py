@@ -44,8 +44,10 @@ def rounded(value: float) -> float:
     return round(float(value), 10)
 
 
-def mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> float:
-    """Weighted mean, correctly rounded whatever the order of the values."""
+def mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64] | None = None) -> float:
+    """Mean, weighted by `counts` where given, correctly rounded whatever the order."""
+    if counts is None:
+        return math.fsum(values.tolist()) / len(values)
     return math.fsum((values * counts).tolist()) / int(counts.sum())
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from llm4rec_bench import Task, TaskDataError, load_task
+from llm4rec_bench import cli as command_line
 from llm4rec_bench.download import download
-from llm4rec_bench.store import default_home
+from llm4rec_bench.store import HOME, default_home
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,3 +35,26 @@ def movielens() -> Task:
         if os.environ.get("LLM4REC_BENCH_REQUIRE_DATA"):
             raise
         pytest.skip(f"MovieLens 100K cannot be had here: {error}")
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path, capfd):
+    """Runs a command in this process in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.setenv(HOME, str(tmp_path / "store"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["llm4rec-bench", *map(str, words)])
+        code = command_line._exit_code()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return call
+
+
+def kept_raw_copies() -> list[Path]:
+    """Raw copies of MovieLens 100K that a download has left in the store."""
+    return sorted((default_home() / "raw" / "ml-100k-v1").glob("*.[zw]*"))

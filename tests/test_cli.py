@@ -12,29 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llm4rec_bench import cli as command_line
-from llm4rec_bench.store import HOME
 from tests.conftest import ROOT
 
 ENTRY = ROOT / "submissions" / "popularity"
-
-
-@pytest.fixture
-def bench(monkeypatch, tmp_path, capfd):
-    """Runs a command in this process in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.setenv(HOME, str(tmp_path / "store"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["llm4rec-bench", *map(str, words)])
-        code = command_line._exit_code()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
 
 
 def test_tasks_says_where_each_task_is(bench) -> None:

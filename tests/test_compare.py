@@ -22,7 +22,6 @@ from llm4rec_bench.scoring import packed_ranks, unpacked_ranks
 from llm4rec_bench.scoring.scorer import MOST_TARGETS
 from llm4rec_bench.statistics import FLIPS, holm, randomisation_test
 from tests.conftest import ROOT
-from tests.test_cli import bench  # noqa: F401 - a fixture
 
 
 def entry(name: str, track: str = "ranking") -> Path:
@@ -154,7 +153,7 @@ def test_als_beats_popularity_on_movielens_and_scipy_agrees(movielens) -> None:
     assert by.p == pytest.approx(theirs, abs=2e-3)
 
 
-def test_the_command_prints_a_table_a_pair_and_json(bench) -> None:  # noqa: F811
+def test_the_command_prints_a_table_a_pair_and_json(bench) -> None:
     files = [entry("als"), entry("popularity")]
     code, out, err = bench("compare", *files)
     assert (code, err) == (0, "")
@@ -165,14 +164,14 @@ def test_the_command_prints_a_table_a_pair_and_json(bench) -> None:  # noqa: F81
     assert json.loads(out)["pairs"][0]["metrics"]["ndcg@10"]["difference"]["value"] > 0
 
 
-def test_the_command_tells_equal_names_apart_and_refuses_one_file(bench) -> None:  # noqa: F811
+def test_the_command_tells_equal_names_apart_and_refuses_one_file(bench) -> None:
     out = bench("compare", entry("als"), entry("als"), "--json")[1]
     assert json.loads(out)["pairs"][0]["first"] == str(entry("als"))
     assert bench("compare", entry("als"))[0] == 2
     assert bench("compare", entry("als"), entry("als", "retrieval"))[0] == 1
 
 
-def test_values_of_each_request_are_written(bench, toy, tmp_path) -> None:  # noqa: F811
+def test_values_of_each_request_are_written(bench, toy, tmp_path) -> None:
     files = [entry("als"), entry("popularity")]
     assert bench("compare", *files, "--per-request", tmp_path / "out.parquet")[0] == 0
     table = pq.read_table(tmp_path / "out.parquet")

@@ -18,9 +18,9 @@ import pytest
 from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of
 from llm4rec_bench.sources import RawData, read_raw
-from llm4rec_bench.store import default_home, recipes_folder
+from llm4rec_bench.store import recipes_folder
 from llm4rec_bench.task import read_recipe
-from tests.conftest import ROOT
+from tests.conftest import ROOT, kept_raw_copies
 
 pytestmark = pytest.mark.movielens
 
@@ -31,7 +31,7 @@ U_DATA_SHA256 = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca49
 @pytest.fixture(scope="module")
 def raw_copy(movielens) -> Path:
     """The raw copy that the task was made of."""
-    kept = sorted((default_home() / "raw" / "ml-100k-v1").glob("*.[zw]*"))
+    kept = kept_raw_copies()
     if not kept:
         pytest.skip("the store holds the frozen task but no raw copy of it")
     return kept[0]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llm4rec_bench.store import HOME, default_home
-from tests.conftest import ROOT
+from llm4rec_bench.store import HOME
+from tests.conftest import ROOT, kept_raw_copies
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_the_wheel_works_from_a_folder_that_is_no_checkout(installed: Path, tmp_
 @pytest.mark.movielens
 def test_the_wheel_downloads_movielens(installed: Path, movielens, tmp_path) -> None:
     command = installed.parent / "llm4rec-bench"
-    kept = sorted((default_home() / "raw" / "ml-100k-v1").glob("*.[zw]*"))
+    kept = kept_raw_copies()
     if not kept:
         pytest.skip("the store holds no raw copy")
     settings = os.environ | {HOME: str(tmp_path / "store")}
@@ -96,7 +96,7 @@ def test_oldest_allowed_libraries_freeze_to_the_same_digests(movielens, toy, tmp
 
     oldest = ["numpy==1.26.4", "pyarrow==17.0.0", "msgspec==0.19.0", "platformdirs", "filelock"]
     python = environment(tmp_path / "venv", oldest)
-    kept = sorted((default_home() / "raw" / "ml-100k-v1").glob("*.[zw]*"))
+    kept = kept_raw_copies()
     raw: dict[str, str | None] = {"toy-v1": None}
     if kept:
         raw["ml-100k-v1"] = str(kept[0])

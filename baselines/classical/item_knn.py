@@ -29,7 +29,6 @@ class ItemKNN:
         log, items = task.log, len(task.items)
         shape = (len(log.user_ids), items)
         consumed = sparse.csr_matrix((np.ones(len(log)), (log.user, log.item)), shape=shape)
-        consumed.data[:] = 1.0
         together = (consumed.T @ consumed).tocoo()
         users = np.asarray(consumed.sum(axis=0)).ravel()
         apart = together.row != together.col

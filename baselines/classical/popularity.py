@@ -16,7 +16,7 @@ class Popularity:
     def fit(self, task: TaskView) -> None:
         """Count events."""
         self.task = task
-        self.events = np.bincount(task.log.item, minlength=len(task.items)).astype(np.float64)
+        self.events = task.log.events_per_item().astype(np.float64)
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The same order for everybody, less what each has seen."""

@@ -12,7 +12,7 @@ import traceback
 import click
 
 from llm4rec_bench.cli.commands import cli
-from llm4rec_bench.errors import BenchError
+from llm4rec_bench.errors import BenchError, RunRefused
 
 USAGE = 2
 OUR_BUG = 70
@@ -51,7 +51,8 @@ def _exit_code() -> int:
     except BenchError as error:
         if error.__cause__ is not None:  # a method's own code failed: its author needs the place
             traceback.print_exception(error.__cause__)
-        click.echo(f"error: {error}" if "error[" not in str(error) else str(error), err=True)
+        told = str(error) if isinstance(error, RunRefused) else f"error: {error}"
+        click.echo(told, err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo(

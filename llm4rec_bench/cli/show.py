@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -137,13 +138,22 @@ def comparison(found: Comparison) -> None:
 def _differing_slices(pair: Pair) -> Table:
     """The difference by the first metric on each part of the requests."""
     first = next(iter(pair.metrics))
+    found = {name: parts[first] for name, parts in pair.slices.items()}
+    rows = [
+        (name, f"{part.value:+.4f}", f"{part.low:+.4f}–{part.high:+.4f}")
+        for name, part in found.items()
+    ]
+    return _slice_table(("slice", f"{first} diff", "95 % interval"), rows)
+
+
+def _slice_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Slices down the side, numbers beside them."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("slice")
-    for column in (f"{first} diff", "95 % interval"):
+    table.add_column(head[0])
+    for column in head[1:]:
         table.add_column(column, justify="right", no_wrap=True)
-    for name, parts in pair.slices.items():
-        found = parts[first]
-        table.add_row(name, f"{found.value:+.4f}", f"{found.low:+.4f}–{found.high:+.4f}")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -180,12 +190,9 @@ def _short(value: float) -> str:
 def _slices(score: Score) -> Table:
     """The first metric on each part of the requests."""
     first = next(iter(score.metrics))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("slice")
-    for column in ("requests", first, "95 % interval"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, part in score.slices.items():
-        found = part.metrics[first]
-        interval = f"{found.low:.4f}–{found.high:.4f}"
-        table.add_row(name, f"{part.requests:,}", f"{found.value:.4f}", interval)
-    return table
+    found = {name: (part.requests, part.metrics[first]) for name, part in score.slices.items()}
+    rows = [
+        (name, f"{requests:,}", f"{by.value:.4f}", f"{by.low:.4f}–{by.high:.4f}")
+        for name, (requests, by) in found.items()
+    ]
+    return _slice_table(("slice", "requests", first, "95 % interval"), rows)

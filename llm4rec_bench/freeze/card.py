@@ -91,18 +91,12 @@ def _contents(manifest: Manifest) -> str:
 
 
 def _columns(table: str) -> str:
-    return ", ".join(f"{field.name} ({_TYPES[str(field.type)]})" for field in tables.schema(table))
+    kinds = [(field.name, str(field.type)) for field in tables.schema(table)]
+    return ", ".join(f"{name} ({_TYPES.get(kind, kind)})" for name, kind in kinds)
 
 
-_TYPES = {
-    "string": "string",
-    "int8": "int8",
-    "int32": "int32",
-    "int64": "int64",
-    "float": "float32",
-    "bool": "bool",
-    "list<item: string>": "list of strings",
-}
+_TYPES = {"float": "float32", "list<item: string>": "list of strings"}
+"""Arrow types whose own names say too little or too much."""
 
 
 def _protocol(recipe: Recipe) -> str:

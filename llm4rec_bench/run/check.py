@@ -109,9 +109,7 @@ class _Check:
         self.request = _positions(run.request, ids)
         self.runs = int(run.number.max(initial=0)) + 1
         self.items = task.items.encode(run.items)
-        self.owner = np.repeat(np.arange(len(run)), run.lengths)
-        starts = np.cumsum(run.lengths) - run.lengths
-        self.place = np.arange(len(self.items)) - np.repeat(starts, run.lengths)
+        self.owner, self.place = run.cells()
 
     def _report(
         self, code: str, wrong: Mask, rows: Integers, message: Callable[[int], tuple[str, str]]

@@ -15,18 +15,18 @@ import os
 import shutil
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import BenchError, CardRefused, shown
 from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound
+from llm4rec_bench.run.lines import BROKEN, Unreadable, opened
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task import FORMAT, Request, Task, TaskView
 
@@ -149,11 +149,10 @@ def _only_writer(partial: Path) -> Iterator[None]:
 
 def _header_of(path: Path) -> Header | None:
     """The header of a run file this module wrote; None where it has no such header."""
-    opened: Callable[..., Any] = gzip.open if path.suffix == ".gz" else Path.open
     try:
-        with opened(path, "rb") as file:
+        with opened(path) as file:
             return msgspec.json.decode(file.readline(1 << 16), type=Header)
-    except (msgspec.DecodeError, OSError, EOFError, zlib.error):
+    except (msgspec.DecodeError, Unreadable, *BROKEN):
         return None
 
 

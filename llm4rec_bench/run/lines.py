@@ -20,7 +20,7 @@ from llm4rec_bench.run.problems import Problems
 
 _OTHER_KINDS = {b"PAR1": "Parquet", b"PK": "a zip file", b"BZh": "bzip2", b"\xfd7zX": "xz"}
 
-_BROKEN = (OSError, EOFError, zlib.error, pa.ArrowException)
+BROKEN = (OSError, EOFError, zlib.error, pa.ArrowException)
 """What a damaged or cut-off archive raises."""
 
 
@@ -72,7 +72,7 @@ def run_digest(path: Path) -> str:
         with opened(path) as file:
             while chunk := file.read(1 << 20):
                 hashed.update(chunk)
-    except (Unreadable, *_BROKEN) as error:
+    except (Unreadable, *BROKEN) as error:
         raise CardRefused(f"{path}: cannot be read ({printable(str(error), 200)})") from None
     return f"sha256:{hashed.hexdigest()}"
 
@@ -102,7 +102,7 @@ def _piece(file: BinaryIO, number: int) -> bytes:
     """The next line, or as much of it as shows that it is too long."""
     try:
         return file.readline(LONGEST_LINE + 1)
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = printable(str(error), 120)
         raise Unreadable(
             "bad-compression", f"cannot be unpacked after line {number} ({reason}); pack it anew"

@@ -54,6 +54,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.line)
 
+    def cells(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """For each of `items`, the row it stands in and its 0-based place there."""
+        owner = np.repeat(np.arange(len(self)), self.lengths)
+        starts = np.cumsum(self.lengths) - self.lengths
+        return owner, np.arange(len(owner)) - starts[owner]
+
 
 @dataclass(frozen=True, slots=True)
 class Run(Rows):
@@ -158,7 +164,7 @@ class _Parser:
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.header: Header | None = None
-        self.headers_seen = 0
+        self.past_header = False
         self.hash = sha256()
         self.rows: list[tuple[int, Row]] = []
         self.packed: list[Rows] = []
@@ -170,9 +176,9 @@ class _Parser:
         if not line.strip():
             return
         if not self._is_text(number, line) or self._repeats_a_key(number, line):
-            self.headers_seen += self.headers_seen == 0
+            self.past_header = True
             return
-        if self.headers_seen == 0:
+        if not self.past_header:
             self._take_header(number, line)
         else:
             self._take_row(number, line)
@@ -213,7 +219,7 @@ class _Parser:
         return bool(repeated)
 
     def _take_header(self, number: int, line: bytes) -> None:
-        self.headers_seen = 1
+        self.past_header = True
         try:
             if self._is_of_another_format(number, line):
                 return
@@ -274,7 +280,7 @@ class _Parser:
         self.rows = []
 
     def finish(self, name: str) -> Run | None:
-        if self.headers_seen == 0 and not self.problems.total:
+        if not self.past_header and not self.problems.total:
             self.problems.add("missing-header", "the file is empty", 1)
         if self.header is None:
             return None

@@ -41,15 +41,14 @@ class Breadth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def breadth(run: Run, checked: Checked, task: Task) -> Breadth | None:
     """The breadth of a sound run; None where no ranking holds an item."""
-    owner = np.repeat(np.arange(len(run)), run.lengths)
-    starts = np.cumsum(run.lengths) - run.lengths
-    top = np.arange(len(owner)) - starts[owner] < TOP
+    owner, place = run.cells()
+    top = place < TOP
     items, owner = checked.items[top], owner[top]
     if not len(items):
         return None
     shown = np.bincount(items, minlength=len(task.items))
     split = run.header.split
-    events = np.bincount(task.log(split).item, minlength=len(task.items))
+    events = task.log(split).events_per_item()
     consumed = events[task.histories(split).items].mean()
     smoothed = (events + 1) / (events.sum() + len(events))
     return Breadth(

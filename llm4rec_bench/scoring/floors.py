@@ -63,14 +63,14 @@ def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int)
 
 def popularity_order(task: Task, split: str) -> npt.NDArray[np.int64]:
     """Place of each item when all are sorted by visible events, ties in the task's order."""
-    events = np.bincount(task.log(split).item, minlength=len(task.items))
+    events = task.log(split).events_per_item()
     place = np.empty(len(events), np.int64)
     place[np.argsort(-events, kind="stable")] = np.arange(len(events))
     return place
 
 
 def _mean(values: Values) -> float:
-    return rounded(mean(values, np.ones(len(values), np.int64)))
+    return rounded(mean(values))
 
 
 def _means(metrics: list[Metric], ranks: Ranks) -> dict[str, float]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
-from llm4rec_bench.errors import UsageError
 from llm4rec_bench.metrics import Metric, Ranks, per_request
 from llm4rec_bench.run import Run, check_run
 from llm4rec_bench.run.format import STATUSES
@@ -31,6 +31,7 @@ from llm4rec_bench.statistics import (
 )
 from llm4rec_bench.task import FORMAT, Task
 from llm4rec_bench.task.recipe import TaskId, TrackName
+from llm4rec_bench.task.records import to_pandas
 
 if TYPE_CHECKING:
     import pandas
@@ -93,15 +94,11 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row a metric: value, interval, floors and ceiling."""
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError("pandas is not installed; pip install pandas") from None
         rows: list[dict[str, Any]] = [
             {"metric": name, **msgspec.structs.asdict(interval), **self.references(name)}
             for name, interval in self.metrics.items()
         ]
-        return pandas.DataFrame(rows).set_index("metric")
+        return to_pandas(pa.Table.from_pylist(rows)).set_index("metric")
 
 
 def score(run: Run, task: Task, problems: Problems | None = None) -> Score:

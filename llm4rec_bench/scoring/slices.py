@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from llm4rec_bench.scoring.floors import popularity_order
 from llm4rec_bench.task import Task
 
 Mask = npt.NDArray[np.bool_]
@@ -66,8 +67,8 @@ def _seconds_since_last_event(task: Task, split: str) -> npt.NDArray[np.int64]:
 
 def _share_of_more_popular(task: Task, split: str) -> npt.NDArray[np.float64]:
     """For each item, the share of visible events that more popular items hold."""
-    events = np.bincount(task.log(split).item, minlength=len(task.items))
-    order = np.argsort(-events, kind="stable")
+    events = task.log(split).events_per_item()
+    order = np.argsort(popularity_order(task, split))
     before = np.empty(len(events))
     before[order] = np.cumsum(events[order]) - events[order]
     return before / max(int(events.sum()), 1)

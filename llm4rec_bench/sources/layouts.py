@@ -61,7 +61,7 @@ class RawCopy:
         elif path.is_file():
             try:
                 self._archive = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            except _UNREADABLE as error:
                 raise TaskDataError(
                     f"{path}: not a zip file ({printable(str(error), 200)}); "
                     "expected the publisher's zip or a folder with its files"
