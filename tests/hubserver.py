@@ -11,11 +11,12 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.loopback import LoopbackServer
 
 DATE = "2026-01-01T00:00:00.000Z"
 
@@ -251,13 +252,11 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LoopbackServer):
     """The Hub at `url` while it is entered; `cut`, `held` and `spoiled` hold paths of files."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.repositories: dict[str, Repository] = {}
         self.asked: list[Asked] = []
         self.cut: set[str] = set()
@@ -266,20 +265,8 @@ class HubServer(ThreadingHTTPServer):
         """Files whose transfers stop half-way, `holding` set, until `released`."""
         self.spoiled: set[str] = set()
         """Files that arrive in full size with other bytes."""
-        self.holding, self.released = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
         """What HF_ENDPOINT is to be set to."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> HubServer:
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        return self.address

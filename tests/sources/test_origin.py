@@ -11,7 +11,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from llm4rec_bench import TaskDataError
 from llm4rec_bench.sources import fetch_mirror, fetch_origin, origin
 from llm4rec_bench.task.recipe import Mirror, Origin
+from tests.loopback import LoopbackServer
 
 CONTENT = bytes(range(256)) * 4096
 
@@ -51,13 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
 
-class Publisher(ThreadingHTTPServer):
+class Publisher(LoopbackServer):
     """Serves `files` on loopback while it is entered, with the faults it is told to have."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.status = 200
@@ -66,24 +65,12 @@ class Publisher(ThreadingHTTPServer):
         """End every transfer half-way."""
         self.hold = False
         """Stop every transfer half-way, `holding` set, until `released`."""
-        self.holding, self.released = threading.Event(), threading.Event()
 
     def handle_error(self, *_: object) -> None:
         """Clients may go away."""
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}{path}"
-
-    def __enter__(self) -> Publisher:
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        return f"{self.address}{path}"
 
 
 def closed_port() -> int:
