@@ -2,9 +2,8 @@
 
     from llm4rec_bench import load_task, read_run, score
 
-    task = load_task("toy-v1")
-    task.requests("test")[0]
-    score(read_run("run.jsonl"), task).to_pandas()
+    load_task("toy-v1").requests("test")[0]
+    score(read_run("run.jsonl")).to_pandas()
 
 Names are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from llm4rec_bench.run import Dropped as Dropped
     from llm4rec_bench.run import Ranking as Ranking
     from llm4rec_bench.run import Run as Run
-    from llm4rec_bench.run import check_run as check_run
     from llm4rec_bench.run import read_run as read_run
     from llm4rec_bench.run.execute import Method as Method
     from llm4rec_bench.scoring import Score as Score
@@ -49,7 +47,6 @@ _MODULE_OF = {
     "Method": "run.execute",
     "Ranking": "run",
     "Run": "run",
-    "check_run": "run",
     "read_run": "run",
     "Score": "scoring",
     "score": "scoring",

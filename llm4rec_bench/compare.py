@@ -18,10 +18,9 @@ import pyarrow as pa
 
 from llm4rec_bench.errors import BenchError
 from llm4rec_bench.metrics import Metric, Ranks, parse_metric, per_request
-from llm4rec_bench.run import Run, check_run
+from llm4rec_bench.run import Run
 from llm4rec_bench.scoring import Score, slices_of, unpacked_ranks
 from llm4rec_bench.statistics import bootstrap, holm, mean, randomisation_test, rounded
-from llm4rec_bench.task import Task
 
 SIGNIFICANT = 0.05
 """p-value below which a difference is taken for shown."""
@@ -74,14 +73,10 @@ class Comparison(msgspec.Struct, frozen=True):
     pairs: list[Pair]
 
 
-def values_by_request(run: Run, task: Task) -> Values:
-    """Each metric of the track for each request, the mean over runs: (requests, metrics).
-
-    Raises RunRefused where the run is not sound.
-    """
-    ranks = check_run(run, task).ranks
-    metrics = task.track(run.header.track).parsed_metrics()
-    return np.stack([_over_runs(metric, ranks) for metric in metrics], axis=1)
+def values_by_request(run: Run) -> Values:
+    """Each metric of the track for each request, the mean over runs: (requests, metrics)."""
+    metrics = run.task.track(run.header.track).parsed_metrics()
+    return np.stack([_over_runs(metric, run.ranks) for metric in metrics], axis=1)
 
 
 def _over_runs(metric: Metric, ranks: Ranks) -> Values:
@@ -119,17 +114,17 @@ def has_its_ranks(score: Score) -> bool:
     return True
 
 
-def compare_runs(runs: Sequence[Run], task: Task, names: Sequence[str] | None = None) -> Comparison:
+def compare_runs(runs: Sequence[Run], names: Sequence[str] | None = None) -> Comparison:
     """Compare every pair of two or more runs of one track.
 
     `names` tells the runs apart; their headers' names are used where it is not given.
     Raises BenchError where the runs are not of the same task, track, digest and split.
     """
-    header = runs[0].header
+    header, task = runs[0].header, runs[0].task
     for run in runs[1:]:
         _refuse_other(runs[0], run)
     metrics = task.track(header.track).parsed_metrics()
-    values = [values_by_request(run, task) for run in runs]
+    values = [values_by_request(run) for run in runs]
     slices = slices_of(task, header.split)
     names = names or [run.header.name for run in runs]
     pairs = list(combinations(range(len(runs)), 2))
@@ -198,14 +193,14 @@ def _differences(metrics: Sequence[Metric], by_request: Values) -> dict[str, Dif
     return {str(metric): _difference(by_request[:, m]) for m, metric in enumerate(metrics)}
 
 
-def table_by_request(runs: Sequence[Run], task: Task, names: Sequence[str]) -> pa.Table:
+def table_by_request(runs: Sequence[Run], names: Sequence[str]) -> pa.Table:
     """A row for each run and request: run, request_id, and a column for each metric."""
-    header = runs[0].header
+    header, task = runs[0].header, runs[0].task
     metrics = task.track(header.track).metrics
-    ids = task.requests(header.split, header.track).ids
+    ids = task.requests(header.split, header.track).id_array
     parts = []
     for name, run in zip(names, runs, strict=True):
-        values = values_by_request(run, task)
-        columns = [pa.array([name] * len(ids)), pa.array(ids), *map(pa.array, values.T)]
+        values = values_by_request(run)
+        columns = [pa.array([name] * len(ids)), ids, *map(pa.array, values.T)]
         parts.append(pa.table(columns, names=["run", "request_id", *metrics]))
     return pa.concat_tables(parts)

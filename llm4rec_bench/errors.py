@@ -67,10 +67,17 @@ class Problem(msgspec.Struct, frozen=True):
 class RunRefused(BenchError):
     """A run file breaks one or more rules.
 
-    `problems` holds the first `REPORTED` of them in file order, `by_code` counts all.
+    `problems` holds the first `REPORTED` of them in file order, `by_code` counts all up to
+    line `read_to`, where it is given.
     """
 
-    def __init__(self, name: str, problems: Sequence[Problem], by_code: dict[str, int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        problems: Sequence[Problem],
+        by_code: dict[str, int],
+        read_to: int | None = None,
+    ) -> None:
         self.name = name
         self.problems = list(problems)
         self.by_code = by_code
@@ -79,6 +86,8 @@ class RunRefused(BenchError):
         if self.total > len(lines):
             kinds = ", ".join(f"{code} {count:,}" for code, count in sorted(by_code.items()))
             lines.append(f"{name}: … and {self.total - len(lines):,} more; in all: {kinds}")
+        if read_to is not None:
+            lines.append(f"{name}: read no further than line {read_to:,}; mend these first")
         super().__init__("\n".join(lines))
 
 

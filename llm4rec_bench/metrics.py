@@ -14,7 +14,7 @@ reciprocal rank of the first target within the cut-off.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from llm4rec_bench.errors import UsageError
 
-Ranks = npt.NDArray[np.int64]
+Ranks = npt.NDArray[np.integer[Any]]
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
@@ -94,7 +94,8 @@ _OF_KIND = {"recall": _recall, "ndcg": _ndcg, "mrr": _mrr}
 def per_request(metric: Metric, ranks: Ranks) -> Values:
     """A metric of each run and request, of ranks of shape (runs, requests, targets)."""
     runs, requests, targets = ranks.shape
-    return metric(ranks.reshape(runs * requests, targets)).reshape(runs, requests)
+    flat = ranks.reshape(runs * requests, targets).astype(np.int64)  # 1 / int8 is a float16
+    return metric(flat).reshape(runs, requests)
 
 
 def expected_at_random(

@@ -90,13 +90,13 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values) -> None:
 
 
 def test_a_pair_says_what_numpy_and_scipy_say(runs, toy) -> None:
-    found = compare_runs(runs, toy)
+    found = compare_runs(runs)
     assert [(pair.first, pair.second) for pair in found.pairs] == [
         ("ALS (implicit)", "Item-kNN (cosine)"),
         ("ALS (implicit)", "Popularity"),
         ("Item-kNN (cosine)", "Popularity"),
     ]
-    values = [values_by_request(run, toy) for run in runs]
+    values = [values_by_request(run) for run in runs]
     metrics = toy.track("ranking").metrics
     for pair, (a, b) in zip(found.pairs, [(0, 1), (0, 2), (1, 2)], strict=True):
         for m, metric in enumerate(metrics):
@@ -118,7 +118,7 @@ def test_a_pair_says_what_numpy_and_scipy_say(runs, toy) -> None:
 
 
 def test_slices_part_the_difference(runs, toy) -> None:
-    pair = compare_runs(runs[:2], toy).pairs[0]
+    pair = compare_runs(runs[:2]).pairs[0]
     tied = toy.targets("test").tied
     shares = {"tied": tied.mean(), "not tied": 1 - tied.mean()}
     whole = sum(pair.slices[name]["ndcg@10"].value * share for name, share in shares.items())
@@ -126,7 +126,7 @@ def test_slices_part_the_difference(runs, toy) -> None:
 
 
 def test_a_run_against_itself_ties_everywhere(runs, toy) -> None:
-    pair = compare_runs([runs[0], runs[0]], toy).pairs[0]
+    pair = compare_runs([runs[0], runs[0]]).pairs[0]
     for by in pair.metrics.values():
         assert (by.wins, by.ties, by.losses, by.p) == (0, 300, 0, 1.0)
         assert (by.difference.low, by.difference.value, by.difference.high) == (0, 0, 0)
@@ -134,7 +134,7 @@ def test_a_run_against_itself_ties_everywhere(runs, toy) -> None:
 
 def test_runs_of_other_tracks_are_refused(toy) -> None:
     with pytest.raises(BenchError, match="only runs on the same requests can be compared"):
-        compare_runs([read_run(entry("als")), read_run(entry("als", "retrieval"))], toy)
+        compare_runs([read_run(entry("als")), read_run(entry("als", "retrieval"))])
 
 
 @pytest.mark.movielens
@@ -143,8 +143,8 @@ def test_als_beats_popularity_on_movielens_and_scipy_agrees(movielens) -> None:
     pair_of_runs = [
         read_run(folder / name / "ml-100k-v1.retrieval.jsonl.gz") for name in ("als", "popularity")
     ]
-    by = compare_runs(pair_of_runs, movielens).pairs[0].metrics["ndcg@10"]
-    values = [values_by_request(run, movielens)[:, 0] for run in pair_of_runs]
+    by = compare_runs(pair_of_runs).pairs[0].metrics["ndcg@10"]
+    values = [values_by_request(run)[:, 0] for run in pair_of_runs]
     theirs = stats.permutation_test(
         tuple(values), lambda a, b: np.mean(a - b), permutation_type="samples",
         n_resamples=FLIPS, rng=1,
@@ -175,8 +175,8 @@ def test_values_of_each_request_are_written(bench, toy, tmp_path) -> None:
     files = [entry("als"), entry("popularity")]
     assert bench("compare", *files, "--per-request", tmp_path / "out.parquet")[0] == 0
     table = pq.read_table(tmp_path / "out.parquet")
-    expected = table_by_request([read_run(path) for path in files], toy,
-                                ["ALS (implicit)", "Popularity"])  # fmt: skip
+    runs = [read_run(path) for path in files]
+    expected = table_by_request(runs, ["ALS (implicit)", "Popularity"])
     assert table.equals(expected)
     assert table.column_names == ["run", "request_id", *toy.track("ranking").metrics]
     assert table.num_rows == 600
@@ -185,7 +185,7 @@ def test_values_of_each_request_are_written(bench, toy, tmp_path) -> None:
 def scored(names: list[str], toy):
     from llm4rec_bench import score
 
-    return [score(read_run(entry(name)), toy) for name in names]
+    return [score(read_run(entry(name), toy)) for name in names]
 
 
 def test_ranks_are_shared_where_no_difference_is_shown(toy) -> None:
@@ -194,9 +194,7 @@ def test_ranks_are_shared_where_no_difference_is_shown(toy) -> None:
     found = dict(zip(names, shared_ranks(scores), strict=True))
     runs = [read_run(entry(name)) for name in names]
     better = dict.fromkeys(names, 0)
-    for pair, (a, b) in zip(
-        compare_runs(runs, toy, names).pairs, combinations(names, 2), strict=True
-    ):
+    for pair, (a, b) in zip(compare_runs(runs, names).pairs, combinations(names, 2), strict=True):
         by = pair.metrics["ndcg@10"]
         if by.p_holm < 0.05:
             better[b if by.difference.value > 0 else a] += 1

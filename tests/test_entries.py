@@ -29,7 +29,7 @@ def saved_score(path: Path):
 
 
 def rescored(path: Path, task) -> None:
-    assert msgspec.json.encode(score(read_run(path), task)) == msgspec.json.encode(
+    assert msgspec.json.encode(score(read_run(path, task))) == msgspec.json.encode(
         saved_score(path)
     )
 

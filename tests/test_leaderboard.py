@@ -71,7 +71,7 @@ def base(toy: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Score
         track: write_run(folder / f"{track}.jsonl", toy, track, random_rows(toy, track))
         for track in toy.recipe.tracks
     }
-    found = {track: score(read_run(path), toy) for track, path in paths.items()}
+    found = {track: score(read_run(path, toy)) for track, path in paths.items()}
     RUNS.update({found[track].run_digest: path for track, path in paths.items()})
     return found
 

@@ -214,14 +214,10 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
 
 
 def _scored(path: Path) -> Score:
-    from llm4rec_bench.run import parse_run
+    from llm4rec_bench.run import read_run
     from llm4rec_bench.scoring import score as score_run
-    from llm4rec_bench.store import known_tasks, load_task
 
-    found, problems = parse_run(path)
-    if found is None or not problems.knows_task(found.header.task, known_tasks()):
-        raise problems.refusal()
-    return score_run(found, load_task(found.header.task), problems)
+    return score_run(read_run(path))
 
 
 @cli.command()
@@ -236,21 +232,19 @@ def compare(files: tuple[Path, ...], as_json: bool, per_request: Path | None) ->
     from llm4rec_bench.compare import compare_runs, table_by_request
     from llm4rec_bench.errors import UsageError
     from llm4rec_bench.run import read_run
-    from llm4rec_bench.store import load_task
     from llm4rec_bench.task.tables import write_table
 
     if len(files) < 2:
         raise UsageError("compare takes two run files or more")
     runs = [read_run(path) for path in files]
-    task = load_task(runs[0].header.task)
     names = _told_apart(files, [run.header.name for run in runs])
-    found = compare_runs(runs, task, names)
+    found = compare_runs(runs, names)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
         show.comparison(found)
     if per_request is not None:
-        write_table(per_request, table_by_request(runs, task, names))
+        write_table(per_request, table_by_request(runs, names))
 
 
 def _told_apart(files: tuple[Path, ...], names: list[str]) -> list[str]:

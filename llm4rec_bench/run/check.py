@@ -1,62 +1,45 @@
 """Checking a run against its task: does it answer every request, with items it may name?
 
-All checks are over columns. What passes is handed on as ranks of the targets, which is
-all that a metric needs.
+Rows are taken a block at a time. What is kept of them is what scores are made of: the ranks
+of the targets, the first ten items, and counts. Memory is therefore bounded by the task and
+the number of repeated runs, whatever the file holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from llm4rec_bench.errors import REPORTED, nearest_hint, shown
-from llm4rec_bench.metrics import Ranks
-from llm4rec_bench.pools import contains
+from llm4rec_bench.run.allowed import NOTHING, Allowed, Histories, Pools
+from llm4rec_bench.run.format import STATUSES, Header
+from llm4rec_bench.run.ids import UNKNOWN
 from llm4rec_bench.run.problems import Problems
-from llm4rec_bench.run.read import Run
+from llm4rec_bench.run.rows import REASONS, TOKENS, Rows
 from llm4rec_bench.split import SPLITS
 from llm4rec_bench.task import Requests, Task
+
+TOP = 10
+"""Places of each ranking that are kept item by item."""
 
 _TOLD_ONE_BY_ONE = 5
 """Missing requests of a run that are named; more are summed up."""
 
+_TOGETHER = 512
+"""Rows that are checked in one go, sorted by the length of what they are checked against."""
+
 Integers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A run that answers its task."""
-
-    runs: int
-    ranks: Ranks
-    """1-based ranks of the targets, shape (runs, requests, targets); see `metrics`."""
-    items: npt.NDArray[np.int32]
-    """The rankings as item rows, end to end, in the order of the file."""
-
-
-def check_run(run: Run, task: Task, problems: Problems | None = None) -> Checked:
-    """Check a run against the task it is for.
-
-    `problems` may hold what reading the file found; RunRefused lists it all.
-    """
-    problems = problems or Problems(run.name)
-    if not _header_fits(run, task, problems):
-        problems.raise_if_any()  # nothing else can be said of a run for another task
-    check = _Check(run, task, problems)
-    check.requests_answered()
-    check.items_allowed()
-    problems.raise_if_any()
-    return check.ranked()
-
-
-def _header_fits(run: Run, task: Task, problems: Problems) -> bool:
-    header, tracks = run.header, list(task.recipe.tracks)
+def header_fits(header: Header, task: Task, problems: Problems) -> bool:
+    """Whether a header is of this task, one of its tracks and its digest; else note why not."""
+    tracks = list(task.recipe.tracks)
     before = problems.total
     if header.task != task.id:
         problems.add(
@@ -97,69 +80,224 @@ def _mend_of_digest(found: str, task: Task) -> str:
     return "the run was made for another version of the task, make it again"
 
 
-class _Check:
-    """One run against one task; problems go to `problems`, codes are kept for ranking."""
+@dataclass(slots=True)
+class Tally:
+    """What is counted over all rows of a run file."""
 
-    def __init__(self, run: Run, task: Task, problems: Problems) -> None:
-        self.run, self.task, self.problems = run, task, problems
-        self.unread = problems.total
-        self.track, self.split = run.header.track, run.header.split
-        self.requests: Requests = task.requests(self.split, self.track)
-        ids = pa.array(self.requests.ids, pa.string())
-        self.request = _positions(run.request, ids)
-        self.runs = int(run.number.max(initial=0)) + 1
-        self.items = task.items.encode(run.items)
-        self.owner, self.place = run.cells()
+    rows: int = 0
+    valid: int = 0
+    """Rows whose status is ok and that rank something."""
+    items: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By kind: their sum, and how many rows state them."""
+    latency_ms: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    """Of the rows that state it, in parts."""
 
-    def _report(
-        self, code: str, wrong: Mask, rows: Integers, message: Callable[[int], tuple[str, str]]
+    def add(self, rows: Rows) -> None:
+        """Count some rows."""
+        self.rows += len(rows)
+        self.valid += int(((rows.status == STATUSES.index("ok")) & (rows.lengths > 0)).sum())
+        self.items += int(rows.lengths.sum())
+        counts = np.bincount(rows.status, minlength=len(STATUSES)).tolist()
+        self.statuses.update(dict(zip(STATUSES, counts, strict=True)))
+        self.dropped.update(dict(zip(REASONS, rows.dropped.sum(axis=0).tolist(), strict=True)))
+        for kind, values in zip(TOKENS, rows.tokens.T, strict=True):
+            known = values[~np.isnan(values)]
+            total, number = self.tokens.get(kind, (0, 0))
+            self.tokens[kind] = total + int(known.sum()), number + len(known)
+        self.latency_ms.append(rows.latency_ms[~np.isnan(rows.latency_ms)])
+
+
+def _repeats(codes: Codes) -> Mask:
+    """Which of some codes have occurred before; those of nothing known have not."""
+    again = np.ones(len(codes), bool)
+    again[np.unique(codes, return_index=True)[1]] = False
+    return again & (codes >= 0)
+
+
+def _of_like_size(sizes: Integers) -> list[Integers]:
+    """Places of `sizes` in parts of at most _TOGETHER, the small ones first."""
+    order = np.argsort(sizes, kind="stable")
+    return np.split(order, range(_TOGETHER, len(order), _TOGETHER))
+
+
+class _Answers:
+    """What one of the repeated runs answers.
+
+    The arrays are made of zeros, which take no memory until something is written to them.
+    """
+
+    def __init__(self, requests: int, targets: int, items: int) -> None:
+        self.answered = np.zeros(requests, bool)
+        self.ranks = np.zeros((requests, targets), np.int8)
+        self.top = np.zeros((requests, TOP), np.min_scalar_type(items))
+
+
+class Checker:
+    """Takes the rows of one run file, block by block; problems go to `problems`."""
+
+    def __init__(self, header: Header, task: Task, problems: Problems) -> None:
+        self.task, self.problems = task, problems
+        self.split = header.split
+        self.requests: Requests = task.requests(header.split, header.track)
+        self.tally = Tally()
+        self._targets = task.targets(header.split).items
+        self._answers: dict[int, _Answers] = {}
+        whole_catalogue = task.track(header.track).negatives is None
+        self._allowed: Allowed = (
+            Histories(task, header.split)
+            if whole_catalogue
+            else Pools(task, header.split, header.track)
+        )
+
+    def take(self, rows: Rows) -> None:
+        """Check some rows and keep what scores are made of."""
+        if not len(rows):
+            return
+        kept = self._requests_answered(rows)
+        self._items_allowed(rows)
+        self.tally.add(rows)
+        for number in np.unique(rows.number).tolist():
+            self._keep(rows, kept & (rows.number == number), self._answers_of(number))
+
+    def _answers_of(self, number: int) -> _Answers:
+        if number not in self._answers:
+            requests, targets = self._targets.shape
+            self._answers[number] = _Answers(requests, targets, len(self.task.items))
+        return self._answers[number]
+
+    def _keep(self, rows: Rows, those: Mask, answers: _Answers) -> None:
+        items, request = rows.items[those], rows.request[those]
+        top = items[:, :TOP]
+        answers.top[request, : top.shape[1]] = np.where(top >= 0, top + 1, 0)
+        if not items.shape[1]:
+            return
+        for column, target in enumerate(self._targets[request].T):
+            hit = items == np.where(target < 0, UNKNOWN - 1, target)[:, None]
+            answers.ranks[request, column] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, 0)
+
+    def _tell(
+        self, code: str, rows: Rows, wrong: Mask, message: Callable[[int, int], tuple[str, str]]
     ) -> None:
-        """Tell the first cells marked `wrong`, count the rest; `message` gives text and field."""
-        cells = np.flatnonzero(wrong)
-        told = cells[:REPORTED]
-        for cell in told.tolist():
-            text, field = message(cell)
-            self.problems.add(code, text, int(self.run.line[rows[cell]]), field)
-        self.problems.count(code, len(cells) - len(told))
+        """Tell the first cells (row, column) marked `wrong`, count the rest.
 
-    def requests_answered(self) -> None:
-        """Every request once a run, and none that is not the task's."""
-        rows = np.arange(len(self.run))
+        `message` gives the text and the field of a cell.
+        """
+        row, column = np.nonzero(wrong)
+        # Blocks come in order: once enough is told, nothing later is among the first.
+        told = max(0, REPORTED - self.problems.by_code[code])
+        for cell in zip(row[:told].tolist(), column[:told].tolist(), strict=True):
+            text, field = message(*cell)
+            self.problems.add(code, text, int(rows.line[cell[0]]), field)
+        self.problems.count(code, len(row[told:]))
 
-        def unknown(row: int) -> tuple[str, str]:
-            found = self.run.request[row].as_py()
+    def _requests_answered(self, rows: Rows) -> Mask:
+        """Which rows answer a request of the task that their run has not answered before."""
+
+        def unknown(row: int, _: int) -> tuple[str, str]:
+            found = rows.written[row].request_id
             hint = nearest_hint(found, self.requests.ids)
             return (
                 f"{shown(found)} is not a request of {self.task.id} {self.split}{hint}",
                 "request_id",
             )
 
-        known = self.request >= 0
-        self._report("unknown-request", ~known, rows, unknown)
-        cell = self.run.number * len(self.requests) + self.request
-        repeated = _repeats(np.where(known, cell, -1 - rows))
+        known = rows.request >= 0
+        if not known.all():
+            self._tell("unknown-request", rows, ~known[:, None], unknown)
+        again = np.zeros(len(rows), bool)
+        for number in np.unique(rows.number[known]).tolist():
+            asked = np.flatnonzero(known & (rows.number == number))
+            answered = self._answers_of(number).answered
+            again[asked] = answered[rows.request[asked]] | _repeats(rows.request[asked])
+            answered[rows.request[asked]] = True
 
-        def again(row: int) -> tuple[str, str]:
-            found = shown(self.run.request[row].as_py())
-            number = self.run.number[row]
-            return f"run {number} has answered request {found} already; keep one line", "request_id"
+        def repeated(row: int, _: int) -> tuple[str, str]:
+            found = shown(rows.written[row].request_id)
+            said = f"run {rows.number[row]} has answered request {found} already; keep one line"
+            return said, "request_id"
 
-        self._report("repeated-request", repeated, rows, again)
-        if not self.unread:  # else what cannot be read would be told to be missing, too
-            self._missing(cell[known])
+        if again.any():
+            self._tell("repeated-request", rows, again[:, None], repeated)
+        return known & ~again
 
-    def _missing(self, answered: Integers) -> None:
-        unanswered = np.ones(self.runs * len(self.requests), bool)
-        unanswered[answered] = False
-        by_run = unanswered.reshape(self.runs, -1)
-        if self.runs > 1:
-            empty: Mask = np.logical_and.reduce(by_run, axis=1)
-            for number in np.flatnonzero(empty).tolist():
-                said = f"holds run {self.runs - 1} but no run {number}; number them from 0"
+    def _items_allowed(self, rows: Rows) -> None:
+        """Every item known, named once, and one that the request's ranking may hold."""
+
+        def text_of(row: int, column: int) -> str:
+            code = rows.items[row, column]
+            return rows.written[row].items[column] if code < 0 else self.task.items.ids[code]
+
+        def unknown(row: int, column: int) -> tuple[str, str]:
+            found = text_of(row, column)
+            request = rows.request[row]
+            pool = self.requests[int(request)].candidates if request >= 0 else None
+            hint = nearest_hint(found, [*(pool or ()), *self.task.items.ids])
+            return (
+                f"{shown(found)} is not an item of {self.task.id}{hint}; "
+                "map titles to ids before writing",
+                f"items[{column}]",
+            )
+
+        def repeated(row: int, column: int) -> tuple[str, str]:
+            found = shown(text_of(row, column))
+            return f"{found} is ranked already; keep the first", f"items[{column}]"
+
+        def not_allowed(row: int, column: int) -> tuple[str, str]:
+            request = int(rows.request[row])
+            said = self._allowed.describe(text_of(row, column), self.requests, request)
+            return said, f"items[{column}]"
+
+        if (rows.items == UNKNOWN).any():
+            self._tell("unknown-item", rows, rows.items == UNKNOWN, unknown)
+        suspect = self._suspect(rows)
+        if len(suspect):
+            again, refused = (np.zeros(rows.items.shape, bool) for _ in range(2))
+            for row in suspect.tolist():
+                again[row] = _repeats(rows.items[row])
+                refused[row] = self._refused(rows.items[row], rows.request[row : row + 1])
+            self._tell("repeated-item", rows, again, repeated)
+            self._tell(self._allowed.code, rows, refused, not_allowed)
+
+    def _refused(self, items: Codes, request: Codes) -> Mask:
+        """Which items of one ranking its request refuses; none where it is unknown."""
+        (size,) = self._allowed.sizes(request).tolist()
+        listed = np.isin(items, self._allowed.lists(request, size))
+        return self._allowed.refuses(listed) & (items >= 0) & (request >= 0)
+
+    def _suspect(self, rows: Rows) -> Integers:
+        """Rows that name an item twice or one that is refused, and perhaps some others.
+
+        Rankings are sorted together with the lists they are checked against, those marked by
+        an even number and the ranked ones by the odd number that follows it: what is wrong
+        is then seen in neighbours.
+        """
+        ranked = np.where(rows.items < 0, NOTHING, 2 * rows.items + 1)
+        sizes = self._allowed.sizes(rows.request)
+        found = []
+        for part in _of_like_size(sizes):
+            lists = self._allowed.lists(rows.request[part], int(sizes[part].max()))
+            marks = np.where(lists < 0, NOTHING, 2 * lists)
+            ordered = np.sort(np.concatenate([marks, ranked[part]], axis=1), axis=1)
+            step = np.diff(ordered, axis=1, prepend=NOTHING)
+            is_item = (ordered & 1).astype(bool) & (ordered > 0)
+            wrong = (step == 0) | self._allowed.refuses(step == 1)
+            found.append(part[(is_item & wrong).any(axis=1)])
+        return np.sort(np.concatenate(found))
+
+    def finish(self) -> None:
+        """Note which requests and runs are missing, now that all rows are taken."""
+        runs = max(self._answers, default=0) + 1
+        for number in range(runs):
+            if number in self._answers:
+                self._missing_of(number, np.flatnonzero(~self._answers[number].answered))
+            elif runs > 1:
+                said = f"holds run {runs - 1} but no run {number}; number them from 0"
                 self.problems.add("missing-run", said)
-            by_run = by_run & ~empty[:, None]
-        for number in range(self.runs):
-            self._missing_of(number, np.flatnonzero(by_run[number]))
+            else:
+                self._missing_of(number, np.arange(len(self.requests)))
 
     def _missing_of(self, number: int, requests: Integers) -> None:
         mend = "write a line for every request, one that failed with its status and no items"
@@ -178,99 +316,12 @@ class _Check:
                 "missing-request", f"run {number} does not answer request {name}; {mend}"
             )
 
-    def items_allowed(self) -> None:
-        """Every item known, named once, and one that the request's ranking may hold."""
+    def ranks(self) -> npt.NDArray[np.int8]:
+        """Ranks of the targets of a sound run file: shape (runs, requests, targets)."""
+        ranks = np.stack([self._answers[number].ranks for number in range(len(self._answers))])
+        ranks[:, self._targets < 0] = -1
+        return ranks
 
-        def text_of(cell: int) -> str:
-            return str(self.run.items[cell].as_py())
-
-        def field_of(cell: int) -> str:
-            return f"items[{self.place[cell]}]"
-
-        def unknown(cell: int) -> tuple[str, str]:
-            found = text_of(cell)
-            return (
-                f"{shown(found)} is not an item of {self.task.id}"
-                f"{nearest_hint(found, self._likely(cell))}; map titles to ids before writing",
-                field_of(cell),
-            )
-
-        def repeated(cell: int) -> tuple[str, str]:
-            return f"{shown(text_of(cell))} is ranked already; keep the first", field_of(cell)
-
-        known = self.items >= 0
-        self._report("unknown-item", ~known, self.owner, unknown)
-        pair = self.owner * len(self.task.items) + self.items
-        again = _repeats(np.where(known, pair, -1 - np.arange(len(pair))))
-        self._report("repeated-item", again, self.owner, repeated)
-        self._only_candidates(known & (self.request[self.owner] >= 0))
-
-    def _likely(self, cell: int) -> Iterable[str]:
-        """The ids that an unknown one is most likely meant to be."""
-        request = self.request[self.owner[cell]]
-        pool = self.requests[int(request)].candidates if request >= 0 else None
-        return [*(pool or ()), *self.task.items.ids]
-
-    def _only_candidates(self, comparable: Mask) -> None:
-        pair = self.request[self.owner] * len(self.task.items) + self.items
-        if self.task.track(self.track).negatives is None:
-            history = self.task.histories(self.split)
-            seen = history.owners * len(self.task.items) + history.items
-            wrong = contains(np.sort(seen), pair)
-            code, describe = "item-already-seen", self._seen
-        else:
-            pools = self.task.pools(self.split, self.track)[:, 0, :]
-            offered = np.arange(len(pools))[:, None] * len(self.task.items) + pools
-            wrong = ~contains(np.sort(offered, axis=None), pair)
-            code, describe = "item-not-in-pool", self._outside
-        self._report(code, wrong & comparable, self.owner, describe)
-
-    def _seen(self, cell: int) -> tuple[str, str]:
-        found, request = self._named(cell)
-        return (
-            f"{found} is in the history of request {request}; leave out what the user has seen",
-            f"items[{self.place[cell]}]",
-        )
-
-    def _outside(self, cell: int) -> tuple[str, str]:
-        found, request = self._named(cell)
-        pool = self.requests[int(self.request[self.owner[cell]])].candidates or []
-        hint = nearest_hint(str(self.run.items[cell].as_py()), pool)
-        return (
-            f"{found} is not a candidate of request {request}; "
-            f"expected one of its {len(pool)} ids{hint}; "
-            "rank what it offers on this track and split",
-            f"items[{self.place[cell]}]",
-        )
-
-    def _named(self, cell: int) -> tuple[str, str]:
-        request = self.run.request[int(self.owner[cell])].as_py()
-        return shown(self.run.items[cell].as_py()), shown(request)
-
-    def ranked(self) -> Checked:
-        """The ranks of the targets, once everything is known to be sound."""
-        targets = self.task.targets(self.split).items
-        ranks = np.where(targets >= 0, 0, -1)[None].repeat(self.runs, axis=0).astype(np.int64)
-        for column in range(targets.shape[1]):
-            hit = np.flatnonzero(self.items == targets[self.request[self.owner], column])
-            row = self.owner[hit]
-            ranks[self.run.number[row], self.request[row], column] = self.place[hit] + 1
-        return Checked(self.runs, ranks, self.items)
-
-
-def _positions(values: pa.Array, among: pa.Array) -> Integers:
-    """Where each value stands in `among`; -1 for one that does not."""
-    found = pc.fill_null(pc.index_in(values, value_set=among), -1)
-    positions: Integers = found.to_numpy(zero_copy_only=False).astype(np.int64)
-    return positions
-
-
-def _repeats(values: Integers) -> Mask:
-    """Which values have occurred before."""
-    ordered = np.sort(values)
-    repeated = np.zeros(len(values), bool)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return repeated  # the usual case, at a tenth of the cost of finding places
-    repeated[:] = True
-    repeated[np.unique(values, return_index=True)[1]] = False
-    return repeated
+    def top(self) -> list[npt.NDArray[np.unsignedinteger]]:
+        """The first items of each run of a sound file: see `Run.top`."""
+        return [self._answers[number].top for number in range(len(self._answers))]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -19,6 +19,10 @@ from llm4rec_bench.run.format import LARGEST_RUN, LONGEST_LINE, MOST_ROWS
 from llm4rec_bench.run.problems import Problems
 
 _OTHER_KINDS = {b"PAR1": "Parquet", b"PK": "a zip file", b"BZh": "bzip2", b"\xfd7zX": "xz"}
+
+BLOCK = 1 << 21
+"""Bytes that are looked at in one go: few enough for the processor's cache, many enough that
+a call for each costs nothing."""
 
 BROKEN = (OSError, EOFError, zlib.error, pa.ArrowException)
 """What a damaged or cut-off archive raises."""
@@ -77,33 +81,62 @@ def run_digest(path: Path) -> str:
     return f"sha256:{hashed.hexdigest()}"
 
 
-def lines(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines, each within the limit; longer ones are noted and passed over."""
-    size = number = 0
-    while line := _piece(file, number):
-        number += 1
-        size += len(line)
-        if len(line) > LONGEST_LINE:
-            said = f"longer than {LONGEST_LINE:,} bytes; shorten the explanation"
-            problems.add("line-too-long", said, number)
-            while line and not line.endswith(b"\n") and size <= LARGEST_RUN:
-                line = _piece(file, number)
-                size += len(line)
-        elif number <= MOST_ROWS:
-            yield number, line
-        if size > LARGEST_RUN or number > MOST_ROWS:
-            raise Unreadable(
-                "too-large",
-                f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked",
-            )
+class Block(NamedTuple):
+    """Some lines of a file, in one piece."""
+
+    first: int
+    """Number of the first of them."""
+    data: bytes
+    """Whole lines, each with its end; only the last of a file may lack it."""
 
 
-def _piece(file: BinaryIO, number: int) -> bytes:
-    """The next line, or as much of it as shows that it is too long."""
+def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
+    """All lines of a file in blocks of about BLOCK bytes.
+
+    Of a line that is too long only as much is handed on as shows that it is. Where the
+    file can be read no further, what came before is handed on and the reason noted.
+    """
+    number, size, begun = 1, 0, b""
     try:
-        return file.readline(LONGEST_LINE + 1)
+        for piece in _pieces(file):
+            size += len(piece)
+            whole, end, rest = piece.rpartition(b"\n")
+            if end:
+                data = begun + whole + end
+                yield Block(number, data)
+                number += data.count(b"\n")
+                begun = rest
+            elif len(begun) <= LONGEST_LINE:
+                begun += rest
+            if size > LARGEST_RUN or number - 1 > MOST_ROWS:
+                said = f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked"
+                problems.add("too-large", said)
+                if len(begun) > LONGEST_LINE:
+                    yield Block(number, begun)
+                return
     except BROKEN as error:
         reason = printable(str(error), 120)
-        raise Unreadable(
-            "bad-compression", f"cannot be unpacked after line {number} ({reason}); pack it anew"
-        ) from None
+        said = f"cannot be unpacked after line {number - 1} ({reason}); pack it anew"
+        problems.add("bad-compression", said)
+        return
+    if begun:
+        yield Block(number, begun)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a file in pieces; of a damaged archive, first all that can be unpacked."""
+    broken = None
+    while broken is None:
+        parts: list[bytes] = []
+        wanted = BLOCK
+        try:
+            while wanted > 0 and (part := file.read1(wanted)):  # type: ignore[attr-defined]
+                parts.append(part)
+                wanted -= len(part)
+        except BROKEN as error:
+            broken = error
+        if not parts:
+            break
+        yield b"".join(parts)
+    if broken is not None:
+        raise broken

@@ -16,6 +16,8 @@ class Problems:
         self.name = printable(name, 200)
         self.found: list[Problem] = []
         self.by_code: Counter[str] = Counter()
+        self.read_to: int | None = None
+        """The line after which the file was read no further, there being enough to mend."""
 
     @property
     def total(self) -> int:
@@ -34,6 +36,13 @@ class Problems:
         if more:
             self.by_code[code] += more
 
+    def absorb(self, later: Problems) -> None:
+        """Take over what was found in later lines."""
+        self.by_code.update(later.by_code)
+        self.found += later.found
+        if len(self.found) > 20 * REPORTED:
+            self.found = self._first()
+
     def _first(self) -> list[Problem]:
         """The first problems of the file; those of no line come last."""
         return sorted(self.found, key=lambda problem: problem.line or sys.maxsize)[:REPORTED]
@@ -50,7 +59,7 @@ class Problems:
 
     def refusal(self) -> RunRefused:
         """What was noted, in the order of lines."""
-        return RunRefused(self.name, self._first(), dict(self.by_code))
+        return RunRefused(self.name, self._first(), dict(self.by_code), self.read_to)
 
     def raise_if_any(self) -> None:
         """Raise RunRefused where anything was noted."""

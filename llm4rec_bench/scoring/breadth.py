@@ -6,17 +6,18 @@ all rows. Popularity is counted in the events that the split may see.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm4rec_bench.run import Checked, Run
+from llm4rec_bench.run import Run
 from llm4rec_bench.statistics import rounded
 from llm4rec_bench.task import Task
 
-TOP = 10
 _TOGETHER = 10_000
 """Rankings whose pairs are looked at in one go, so that memory stays bounded."""
 
@@ -39,24 +40,24 @@ class Breadth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     2005); None where the catalogue has no categories."""
 
 
-def breadth(run: Run, checked: Checked, task: Task) -> Breadth | None:
-    """The breadth of a sound run; None where no ranking holds an item."""
-    owner, place = run.cells()
-    top = place < TOP
-    items, owner = checked.items[top], owner[top]
-    if not len(items):
+def breadth(run: Run) -> Breadth | None:
+    """The breadth of a run; None where no ranking holds an item."""
+    task, split = run.task, run.header.split
+    shown = np.zeros(len(task.items), np.int64)
+    for top in run.top:
+        shown += np.bincount(top.ravel(), minlength=len(task.items) + 1)[1:]
+    total = int(shown.sum())
+    if not total:
         return None
-    shown = np.bincount(items, minlength=len(task.items))
-    split = run.header.split
     events = task.log(split).events_per_item()
     consumed = events[task.histories(split).items].mean()
     smoothed = (events + 1) / (events.sum() + len(events))
     return Breadth(
         coverage=rounded((shown > 0).mean()),
         gini=rounded(_gini(shown)),
-        novelty=rounded(-np.log2(smoothed)[items].mean()),
-        popularity_lift=rounded(events[items].mean() / consumed - 1.0),
-        diversity=_diversity(items, owner, task),
+        novelty=rounded(-(np.log2(smoothed) * shown).sum() / total),
+        popularity_lift=rounded((events * shown).sum() / total / consumed - 1.0),
+        diversity=_diversity(run.top, task),
     )
 
 
@@ -66,20 +67,19 @@ def _gini(counts: npt.NDArray[np.int64]) -> float:
     return float(((2 * place - len(ordered) - 1) * ordered).sum() / (len(ordered) * ordered.sum()))
 
 
-def _diversity(
-    items: npt.NDArray[np.int32], owner: npt.NDArray[np.int64], task: Task
-) -> float | None:
+def _diversity(tops: Sequence[npt.NDArray[np.unsignedinteger]], task: Task) -> float | None:
     """Mean over rankings of two items or more of the mean distance of their pairs."""
     has = _categories(task.items.table["categories"].combine_chunks())
     if not has.any():
         return None
-    bounds = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1], True])
-    lengths = np.diff(bounds)
     means = []
-    for length in np.unique(lengths[lengths > 1]).tolist():
-        first = bounds[:-1][lengths == length]
-        parts = np.array_split(first, len(first) // _TOGETHER + 1)
-        means += [_mean_distance(has[items[part[:, None] + np.arange(length)]]) for part in parts]
+    for top in tops:
+        for part in np.array_split(top, len(top) // _TOGETHER + 1):
+            lengths = (part > 0).sum(axis=1)  # a ranking is filled from its first place on
+            means += [
+                _mean_distance(has[part[lengths == length, :length] - 1])
+                for length in np.unique(lengths[lengths > 1]).tolist()
+            ]
     return rounded(np.concatenate(means).mean()) if means else None
 
 

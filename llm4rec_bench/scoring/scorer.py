@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from llm4rec_bench.metrics import Metric, Ranks, per_request
-from llm4rec_bench.run import Run, check_run
-from llm4rec_bench.run.format import STATUSES
-from llm4rec_bench.run.problems import Problems
-from llm4rec_bench.run.read import REASONS, TOKENS
+from llm4rec_bench.run import Run, Tally
 from llm4rec_bench.scoring.breadth import Breadth, breadth
 from llm4rec_bench.scoring.floors import Floors, floors
 from llm4rec_bench.scoring.slices import slices_of
@@ -25,11 +23,12 @@ from llm4rec_bench.statistics import (
     Interval,
     bootstrap,
     deviation_between,
+    distinct_rows,
     mean,
     percentiles,
     rounded,
 )
-from llm4rec_bench.task import FORMAT, Task
+from llm4rec_bench.task import FORMAT
 from llm4rec_bench.task.recipe import TaskId, TrackName
 from llm4rec_bench.task.records import to_pandas
 
@@ -101,14 +100,11 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return to_pandas(pa.Table.from_pylist(rows)).set_index("metric")
 
 
-def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
-    """Check a run against its task and score it; RunRefused lists what is wrong with it.
-
-    `problems` may hold what was found while reading the file.
-    """
-    checked = check_run(run, task, problems)
-    header = run.header
+def score(run: Run) -> Score:
+    """The score of a run on its task."""
+    header, task = run.header, run.task
     metrics = task.track(header.track).parsed_metrics()
+    patterns = _Patterns(metrics, run.ranks)
     return Score(
         format=FORMAT,
         scorer=SCORER,
@@ -118,19 +114,19 @@ def score(run: Run, task: Task, problems: Problems | None = None) -> Score:
         name=header.name,
         track_digest=header.digest,
         run_digest=run.digest,
-        requests=checked.ranks.shape[1],
-        runs=checked.runs,
-        metrics=_intervals(metrics, checked.ranks),
-        floors=floors(metrics, task, header.track, header.split, checked.runs),
+        requests=run.ranks.shape[1],
+        runs=len(run.ranks),
+        metrics=patterns.intervals(),
+        floors=floors(metrics, task, header.track, header.split, len(run.ranks)),
         slices={
-            name: Slice(int(inside.sum()), _intervals(metrics, checked.ranks[:, inside]))
+            name: Slice(int(inside.sum()), patterns.intervals(inside))
             for name, inside in slices_of(task, header.split).items()
         },
-        validity=_validity(run),
-        breadth=breadth(run, checked, task),
-        latency_ms=_latency(run),
-        tokens_per_request=_tokens(run),
-        ranks=packed_ranks(checked.ranks),
+        validity=_validity(run.tally),
+        breadth=breadth(run),
+        latency_ms=_latency(run.tally),
+        tokens_per_request=_tokens(run.tally),
+        ranks=packed_ranks(run.ranks),
     )
 
 
@@ -139,7 +135,7 @@ def packed_ranks(ranks: Ranks) -> str:
 
     A byte a rank, 0 where a target is not ranked and 255 in unused cells.
     """
-    data = np.where(ranks < 0, 255, ranks).astype(np.uint8).tobytes()
+    data = ranks.astype(np.uint8).tobytes()
     return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
 
 
@@ -152,50 +148,62 @@ def unpacked_ranks(text: str, runs: int, requests: int) -> Ranks:
     return np.where(ranks == 255, -1, ranks)
 
 
-def _intervals(metrics: list[Metric], ranks: Ranks) -> dict[str, Interval]:
-    """Means over runs, then over requests, with their bootstrap intervals."""
-    runs, requests, targets = ranks.shape
-    by_request = ranks.transpose(1, 0, 2).reshape(requests, runs * targets)
-    patterns, counts = np.unique(by_request, axis=0, return_counts=True)
-    of_pattern = patterns.reshape(-1, runs, targets).transpose(1, 0, 2)
-    values = [per_request(metric, of_pattern) for metric in metrics]
-    over_runs = np.stack([value.mean(axis=0) for value in values], axis=1)
-    bounds = bootstrap(over_runs, counts)
-    found = {}
-    for metric, value, average, (low, high) in zip(
-        metrics, values, over_runs.T, bounds, strict=True
-    ):
-        spread = deviation_between([mean(one_run, counts) for one_run in value])
-        found[str(metric)] = Interval(
-            rounded(mean(average, counts)),
-            rounded(low),
-            rounded(high),
-            None if spread is None else rounded(spread),
-        )
-    return found
+class _Patterns:
+    """Metrics of the distinct patterns of ranks, of which there are few, and who has which.
+
+    Requests with equal ranks are interchangeable, so that all about the whole and about any
+    slice follows from how many of its requests have each pattern.
+    """
+
+    def __init__(self, metrics: list[Metric], ranks: Ranks) -> None:
+        runs, requests, targets = ranks.shape
+        by_request = ranks.transpose(1, 0, 2).reshape(requests, runs * targets)
+        patterns, self._of_request = distinct_rows(by_request)
+        of_pattern = patterns.reshape(-1, runs, targets).transpose(1, 0, 2)
+        self._metrics = metrics
+        self._values = np.stack([per_request(metric, of_pattern) for metric in metrics])
+        self._over_runs = self._values.mean(axis=1).T
+        self._counts = np.bincount(self._of_request)
+
+    def intervals(self, inside: npt.NDArray[np.bool_] | None = None) -> dict[str, Interval]:
+        """Means over runs, then over the requests `inside` (all of them, if None).
+
+        With their bootstrap intervals and the deviation between runs.
+        """
+        counts = self._counts
+        if inside is not None:
+            counts = np.bincount(self._of_request[inside], minlength=len(counts))
+        some = counts > 0
+        counts, over_runs = counts[some], self._over_runs[some]
+        bounds = bootstrap(over_runs, counts)
+        found = {}
+        for metric, value, average, (low, high) in zip(
+            self._metrics, self._values, over_runs.T, bounds, strict=True
+        ):
+            spread = deviation_between([mean(one_run[some], counts) for one_run in value])
+            found[str(metric)] = Interval(
+                rounded(mean(average, counts)),
+                rounded(low),
+                rounded(high),
+                None if spread is None else rounded(spread),
+            )
+        return found
 
 
-def _validity(run: Run) -> Validity:
-    counts = np.bincount(run.status, minlength=len(STATUSES)).tolist()
-    valid = (run.status == STATUSES.index("ok")) & (run.lengths > 0)
+def _validity(tally: Tally) -> Validity:
     return Validity(
-        valid_share=rounded(valid.mean()),
-        items_per_row=rounded(run.lengths.mean()),
-        statuses={name: count for name, count in zip(STATUSES, counts, strict=True) if count},
-        dropped={
-            reason: count
-            for reason, count in zip(REASONS, run.dropped.sum(axis=0).tolist(), strict=True)
-            if count
-        },
+        valid_share=rounded(tally.valid / tally.rows),
+        items_per_row=rounded(tally.items / tally.rows),
+        statuses={name: count for name, count in tally.statuses.items() if count},
+        dropped={reason: count for reason, count in tally.dropped.items() if count},
     )
 
 
-def _latency(run: Run) -> dict[str, float]:
-    known = run.latency_ms[~np.isnan(run.latency_ms)]
+def _latency(tally: Tally) -> dict[str, float]:
+    known = np.concatenate(tally.latency_ms)
     return {"mean": rounded(known.mean()), **percentiles(known)} if len(known) else {}
 
 
-def _tokens(run: Run) -> dict[str, float]:
-    columns = zip(TOKENS, run.tokens.T, strict=True)
-    known = {kind: values[~np.isnan(values)] for kind, values in columns}
-    return {kind: rounded(values.mean()) for kind, values in known.items() if len(values)}
+def _tokens(tally: Tally) -> dict[str, float]:
+    known = tally.tokens.items()
+    return {kind: rounded(total / number) for kind, (total, number) in known if number}

@@ -114,10 +114,15 @@ class Requests(Sequence[Request]):
     def __iter__(self) -> Iterator[Request]:
         return (self[row] for row in range(len(self)))
 
+    @property
+    def id_array(self) -> pa.StringArray:
+        """Request ids in order, as an Arrow array."""
+        return self._columns[0]
+
     @cached_property
     def ids(self) -> list[str]:
         """Request ids in order."""
-        return list(self._table["request_id"].to_pylist())
+        return list(self.id_array.to_pylist())
 
     def to_arrow(self, columns: list[str]) -> pa.Table:
         """Some columns of the requests."""

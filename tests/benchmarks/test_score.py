@@ -64,8 +64,8 @@ def test_checking_intervals_and_floors_cost_no_more_than_ir_measures_alone(
         }
         return ir_measures.calc_aggregate(measures, wanted, run)
 
-    ours = benchmark.pedantic(lambda: score(read_run(run_file), task), rounds=3)
-    of_ours = min(_seconds(lambda: score(read_run(run_file), task)) for _ in range(3))
+    ours = benchmark.pedantic(lambda: score(read_run(run_file, task)), rounds=3)
+    of_ours = min(_seconds(lambda: score(read_run(run_file, task))) for _ in range(3))
     of_theirs = min(_seconds(peer) for _ in range(3))
     for k in cuts:
         value = ours.metrics[f"recall@{k}"].value

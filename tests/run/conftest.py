@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from llm4rec_bench import RunRefused, Score, Task, read_run, score
-from llm4rec_bench.run import parse_run
 
 Written = Callable[..., Path]
 Refused = Callable[..., RunRefused]
@@ -43,10 +42,6 @@ def judged(written: Written, toy: Task) -> Judged:
     """The score of these bytes, or all that is wrong with them, as the command line has it."""
 
     def judge(data: bytes, name: str = "run.jsonl") -> Score:
-        run, problems = parse_run(written(data, name))
-        if run is None:
-            problems.raise_if_any()
-        assert run is not None
-        return score(run, toy, problems)
+        return score(read_run(written(data, name), toy))
 
     return judge

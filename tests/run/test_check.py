@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm4rec_bench import RunRefused, Task, check_run, read_run, score
+from llm4rec_bench import RunRefused, Task, read_run, score
 from llm4rec_bench.errors import nearest
 from tests.run.conftest import Judged, Written
 from tests.runs import make
@@ -66,12 +66,11 @@ def plain_ranks(path: Path, task: Task) -> dict[tuple[int, str], int]:
 
 
 def agree(path: Path, task: Task) -> bool:
-    run = read_run(path)
-    checked = check_run(run, task)
+    run = read_run(path, task)
     expected = plain_ranks(path, task)
     ids = task.requests(run.header.split).ids
-    shaped = [[[expected[number, name]] for name in ids] for number in range(checked.runs)]
-    return np.array_equal(checked.ranks, shaped)
+    shaped = [[[expected[number, name]] for name in ids] for number in range(len(run.ranks))]
+    return np.array_equal(run.ranks, shaped)
 
 
 def random_run(task: Task, seed: int) -> list[Row]:
@@ -103,7 +102,7 @@ def test_committed_files_score_what_their_lines_say(name: str, toy: Task) -> Non
     path = make.HERE / "valid" / name
     ranks = plain_ranks(path, toy).values()
     gains = [1 / math.log2(rank + 1) if 0 < rank <= 10 else 0.0 for rank in ranks]
-    found = score(read_run(path), toy).metrics["ndcg@10"].value
+    found = score(read_run(path, toy)).metrics["ndcg@10"].value
     assert found == pytest.approx(sum(gains) / len(gains), abs=1e-5)
     assert agree(path, toy)
 
@@ -117,12 +116,12 @@ def test_a_run_of_many_parts_is_put_together_in_order(toy: Task, written: Writte
         for row in rows
     ]
     path = written(make.joined([make.header(), *lines]))
-    assert check_run(read_run(path), toy).ranks.shape == (100, 300, 1)
+    assert read_run(path, toy).ranks.shape == (100, 300, 1)
     assert agree(path, toy)
 
 
 def test_every_field_reaches_the_score(toy: Task) -> None:
-    found = score(read_run(make.HERE / "valid" / "every-field.jsonl"), toy)
+    found = score(read_run(make.HERE / "valid" / "every-field.jsonl", toy))
     assert found.latency_ms["mean"] == 12.5
     assert found.tokens_per_request == {"prompt": 1903, "completion": 71, "cached": 0}
     assert found.validity.dropped == {"invented": 300, "duplicate": 600, "out_of_pool": 900}
@@ -130,7 +129,7 @@ def test_every_field_reaches_the_score(toy: Task) -> None:
 
 
 def test_failed_requests_count_as_rows_and_not_as_valid(toy: Task) -> None:
-    validity = score(read_run(make.HERE / "valid" / "failed-requests.jsonl"), toy).validity
+    validity = score(read_run(make.HERE / "valid" / "failed-requests.jsonl", toy)).validity
     assert validity.statuses == {"ok": 270, **dict.fromkeys(make.FAILURES, 5)}
     assert (validity.valid_share, validity.items_per_row) == (0.9, 0.9)
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llm4rec_bench import BenchError, CardRefused, Task, check_run, read_run
+from llm4rec_bench import BenchError, CardRefused, Task, read_run
 from llm4rec_bench.run import execute as execute_module
 from llm4rec_bench.run.execute import MethodFailed, execute, load_method
 from llm4rec_bench.submission import Adjusted, Card
@@ -102,7 +102,7 @@ def test_what_is_written_passes_the_check(
 ) -> None:
     assert execute(card(runs=2), toy, track, tmp_path / name, split=split)
     made = read_run(tmp_path / name)
-    assert check_run(made, toy).ranks.shape == (2, 300, 1)
+    assert made.ranks.shape == (2, 300, 1)
     assert (made.header.track, made.header.split) == (track, split)
 
 
@@ -322,7 +322,7 @@ def test_a_second_writer_is_refused_while_the_first_writes(toy: Task, path: Path
 
     assert execute(card(), toy, "ranking", path, progress=begin_again)
     assert len(refused) == 3
-    assert check_run(read_run(path), toy).runs == 1
+    assert len(read_run(path, toy).ranks) == 1
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
@@ -352,7 +352,7 @@ def test_a_method_that_breaks_off_is_blamed_and_its_rows_are_kept(
     failing.clear()
     assert execute(card("Fallible", runs=2), toy, "ranking", path)
     assert path.read_bytes().startswith(kept)
-    assert check_run(read_run(path), toy).runs == 2
+    assert len(read_run(path, toy).ranks) == 2
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_what_a_method_does_to_its_request_does_not_change_what_it_may_rank(
         assert system.endswith("Smuggling")
         assert 'ranked "nothing"' in str(failed)
     else:
-        assert check_run(read_run(path), toy).runs == 1
+        assert len(read_run(path, toy).ranks) == 1
 
 
 @pytest.mark.parametrize(

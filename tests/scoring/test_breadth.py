@@ -54,7 +54,7 @@ def test_measures_are_what_they_are_defined_as(
     toy: Task, tmp_path: Path, track: str, runs: int
 ) -> None:
     rows = random_rows(toy, track, runs=runs)
-    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, track, rows)), toy).breadth
+    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, track, rows), toy)).breadth
     expected = plainly(toy, rows)
     assert {name: getattr(found, name) for name in expected} == pytest.approx(expected, abs=1e-7)
 
@@ -62,7 +62,7 @@ def test_measures_are_what_they_are_defined_as(
 def test_validation_runs_are_measured_by_what_validation_sees(toy: Task, tmp_path: Path) -> None:
     rows = random_rows(toy, "ranking", split="validation")
     path = write_run(tmp_path / "run.jsonl", toy, "ranking", rows, "validation")
-    found = score(read_run(path), toy).breadth
+    found = score(read_run(path, toy)).breadth
     expected = plainly(toy, rows, "validation")
     assert {name: getattr(found, name) for name in expected} == pytest.approx(expected, abs=1e-7)
 
@@ -70,13 +70,13 @@ def test_validation_runs_are_measured_by_what_validation_sees(toy: Task, tmp_pat
 def test_a_run_without_items_has_no_breadth(toy: Task, tmp_path: Path) -> None:
     rows = [{"request_id": name, "items": []} for name in toy.requests("test").ids]
     path = write_run(tmp_path / "run.jsonl", toy, "ranking", rows)
-    assert score(read_run(path), toy).breadth is None
+    assert score(read_run(path, toy)).breadth is None
 
 
 def test_single_items_have_no_diversity(toy: Task, tmp_path: Path) -> None:
     requests = toy.requests("test", "ranking")
     rows = [{"request_id": r.request_id, "items": r.candidates[:1]} for r in requests]
-    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows)), toy).breadth
+    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy)).breadth
     assert found.diversity is None
     assert found.coverage > 0
 

@@ -29,7 +29,7 @@ def scored(
         for run, one in enumerate(rankings)
         for name, items in zip(ids, one, strict=True)
     ]
-    return score(read_run(write_run(folder / "run.jsonl", task, track, rows, split)), task)
+    return score(read_run(write_run(folder / "run.jsonl", task, track, rows, split), task))
 
 
 def rankable(task: Task, track: str, split: str, run: int = 0) -> list[list[str]]:
@@ -65,7 +65,7 @@ def test_the_popularity_floor_is_the_score_of_the_popularity_baseline(
     )  # fmt: skip
     path = tmp_path / "run.jsonl"
     execute(card, task, track, path, split=split)
-    found = score(read_run(path), task)
+    found = score(read_run(path, task))
     assert found.floors.popularity == values(found)
 
 

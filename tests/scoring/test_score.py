@@ -132,7 +132,7 @@ def _assert_equals_ir_measures(
     task: Task, tmp_path: Path, track: str, split: str, runs: int
 ) -> None:
     rows = random_rows(task, track, runs, seed=runs, split=split)
-    found = score(read_run(write_run(tmp_path / "run.jsonl", task, track, rows, split)), task)
+    found = score(read_run(write_run(tmp_path / "run.jsonl", task, track, rows, split), task))
     targets, metrics = relevant(task, split), task.track(track).metrics
     each = [
         by_ir_measures([row for row in rows if row["run"] == run], targets, metrics)
@@ -155,8 +155,8 @@ def test_runs_are_averaged_before_requests_are_resampled(toy: Task, tmp_path: Pa
     # Three identical runs hold no more requests than one: the interval must not shrink.
     one = random_rows(toy, "retrieval")
     three = [{**row, "run": run} for run in range(3) for row in one]
-    single = score(read_run(write_run(tmp_path / "1.jsonl", toy, "retrieval", one)), toy)
-    triple = score(read_run(write_run(tmp_path / "3.jsonl", toy, "retrieval", three)), toy)
+    single = score(read_run(write_run(tmp_path / "1.jsonl", toy, "retrieval", one), toy))
+    triple = score(read_run(write_run(tmp_path / "3.jsonl", toy, "retrieval", three), toy))
     for metric, found in triple.metrics.items():
         assert msgspec.structs.replace(found, std_between_runs=None) == single.metrics[metric]
         assert found.std_between_runs == 0.0
@@ -169,7 +169,7 @@ def test_failed_requests_count_0(toy: Task, tmp_path: Path) -> None:
         {"request_id": name, "items": [], "status": "timeout"}
         for number, (name, items) in enumerate(targets.items())
     ]  # fmt: skip
-    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows)), toy)
+    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy))
     values = [interval.value for interval in found.metrics.values()]
     assert values == pytest.approx([2 / 3] * 5, abs=1e-10)
     assert found.validity.statuses == {"ok": 200, "timeout": 100}
@@ -179,16 +179,16 @@ def test_failed_requests_count_0(toy: Task, tmp_path: Path) -> None:
 
 def test_a_missing_request_is_refused_and_not_averaged_away(toy: Task, tmp_path: Path) -> None:
     rows = random_rows(toy, "ranking")[1:]
-    run = read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows))
+    path = write_run(tmp_path / "run.jsonl", toy, "ranking", rows)
     with pytest.raises(RunRefused, match="missing-request"):
-        score(run, toy)
+        read_run(path, toy)
 
 
 def test_the_order_of_lines_changes_nothing_but_the_run_digest(toy: Task, tmp_path: Path) -> None:
     rows = random_rows(toy, "ranking", runs=2)
     shuffled = [rows[n] for n in np.random.default_rng(3).permutation(len(rows))]
     one, other = (
-        score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", some)), toy)
+        score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", some), toy))
         for some in (rows, shuffled)
     )
     assert one.run_digest != other.run_digest
@@ -203,7 +203,7 @@ def test_the_order_of_a_list_is_the_ranking_whatever_its_scores_say(
     rows = random_rows(toy, "ranking")
     tied = [{**row, "scores": [0.5] * len(row["items"])} for row in rows]
     one, other = (
-        score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", some)), toy).metrics
+        score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", some), toy)).metrics
         for some in (rows, tied)
     )
     assert one == other
@@ -211,7 +211,7 @@ def test_the_order_of_a_list_is_the_ranking_whatever_its_scores_say(
 
 def test_slices_are_scored_like_the_whole(toy: Task, tmp_path: Path) -> None:
     rows = random_rows(toy, "ranking", runs=2)
-    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows)), toy)
+    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy))
     table = pq.read_table(toy.folder / "data" / "targets.parquet").to_pylist()
     tied = {row["request_id"] for row in table if row["split"] == "test" and row["tied"]}
     assert found.slices["tied"].requests == len(tied) == toy.manifest.counts["tied_test_targets"]
@@ -239,7 +239,7 @@ def test_latency_and_tokens_are_over_the_rows_that_state_them(toy: Task, tmp_pat
             "completion_tokens": 7,
         }
         row["dropped"] = {"invented": 1, "duplicate": number % 2}
-    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows)), toy)
+    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy))
     # 100 rows support p90 but not p95.
     assert found.latency_ms == pytest.approx({"mean": 50.5, "p50": 50.5, "p90": 90.1})
     assert found.tokens_per_request == {"prompt": 99.0, "completion": 7.0}
@@ -248,7 +248,7 @@ def test_latency_and_tokens_are_over_the_rows_that_state_them(toy: Task, tmp_pat
 
 def test_nothing_stated_gives_no_latency_and_no_tokens(toy: Task, tmp_path: Path) -> None:
     rows = random_rows(toy, "ranking")
-    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows)), toy)
+    found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy))
     assert (found.latency_ms, found.tokens_per_request, found.validity.dropped) == ({}, {}, {})
 
 
@@ -256,7 +256,7 @@ def test_nothing_stated_gives_no_latency_and_no_tokens(toy: Task, tmp_path: Path
 def scored(toy: Task, tmp_path_factory: pytest.TempPathFactory, request) -> Score:
     rows = random_rows(toy, request.param, runs=2)
     path = tmp_path_factory.mktemp("run") / "run.jsonl"
-    return score(read_run(write_run(path, toy, request.param, rows)), toy)
+    return score(read_run(write_run(path, toy, request.param, rows), toy))
 
 
 def test_a_score_becomes_a_table_with_a_row_a_metric(scored: Score) -> None:

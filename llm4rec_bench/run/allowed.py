@@ -1,0 +1,90 @@
+"""What the ranking of a request may hold: nothing seen before, or nothing but its candidates."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from llm4rec_bench.errors import nearest_hint, shown
+from llm4rec_bench.task import Requests, Task
+
+Integers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+NOTHING = -1
+"""What fills lists behind their end. It stands for no item."""
+
+
+class Allowed(Protocol):
+    """A list of items for each request, in or out of which its ranking has to stay."""
+
+    code: str
+    """The rule, as `format.CODES` names it."""
+
+    def sizes(self, requests: Codes) -> Integers:
+        """How many items the list of each request holds; 0 for an unknown request."""
+
+    def lists(self, requests: Codes, widest: int) -> Codes:
+        """The lists, shape (requests, widest), NOTHING behind the end."""
+
+    def refuses(self, listed: Mask) -> Mask:
+        """Which items may not be ranked, by whether they are listed."""
+
+    def describe(self, found: str, requests: Requests, request: int) -> str:
+        """What is wrong with an item that is refused."""
+
+
+class Histories:
+    """On the whole catalogue: nothing that the user has seen."""
+
+    code = "item-already-seen"
+
+    def __init__(self, task: Task, split: str) -> None:
+        self._histories = task.histories(split)
+
+    def sizes(self, requests: Codes) -> Integers:  # noqa: D102
+        return np.where(requests < 0, 0, self._histories.lengths[requests])
+
+    def lists(self, requests: Codes, widest: int) -> Codes:  # noqa: D102
+        column = np.arange(widest)
+        inside = column < self.sizes(requests)[:, None]
+        place = np.where(inside, self._histories.offsets[requests][:, None] + column, 0)
+        return np.where(inside, self._histories.items[place], NOTHING)
+
+    def refuses(self, listed: Mask) -> Mask:  # noqa: D102
+        return listed
+
+    def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
+        return (
+            f"{shown(found)} is in the history of request {shown(requests.ids[request])}; "
+            "leave out what the user has seen"
+        )
+
+
+class Pools:
+    """On a fixed pool: nothing but its candidates."""
+
+    code = "item-not-in-pool"
+
+    def __init__(self, task: Task, split: str, track: str) -> None:
+        self._pools = task.pools(split, track)[:, 0]
+
+    def sizes(self, requests: Codes) -> Integers:  # noqa: D102
+        return np.where(requests < 0, 0, self._pools.shape[1])
+
+    def lists(self, requests: Codes, widest: int) -> Codes:  # noqa: D102
+        return np.where(requests[:, None] < 0, NOTHING, self._pools[requests, :widest])
+
+    def refuses(self, listed: Mask) -> Mask:  # noqa: D102
+        return ~listed
+
+    def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
+        pool = requests[request].candidates or []
+        return (
+            f"{shown(found)} is not a candidate of request {shown(requests.ids[request])}; "
+            f"expected one of its {len(pool)} ids{nearest_hint(found, pool)}; "
+            "rank what it offers on this track and split"
+        )

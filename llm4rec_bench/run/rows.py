@@ -1,0 +1,162 @@
+"""Blocks of lines turned into columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row
+from llm4rec_bench.run.ids import Ids
+from llm4rec_bench.run.judge import judged_row
+from llm4rec_bench.run.lines import Block
+from llm4rec_bench.run.plain import EMPTY, Lines, Lists, lines_of, no_lists, plain_lists
+from llm4rec_bench.run.problems import Problems
+
+TOKENS = ("prompt", "completion", "cached")
+REASONS = Dropped.__struct_fields__
+_STATUS = {name: number for number, name in enumerate(STATUSES)}
+
+Codes = npt.NDArray[np.int32]
+Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The sound lines of a block as columns, in the file's order."""
+
+    line: Places
+    request: Codes
+    """Places among the task's requests, UNKNOWN where it has none of that id."""
+    number: Places
+    """Which of the repeated runs a row belongs to."""
+    items: Codes
+    """Item rows, shape (rows, longest): UNKNOWN where the catalogue has none of that id, EMPTY
+    behind the end of a ranking."""
+    lengths: Places
+    status: npt.NDArray[np.int8]
+    """Index into `format.STATUSES`."""
+    latency_ms: npt.NDArray[np.float64]
+    """NaN where not given."""
+    tokens: npt.NDArray[np.float64]
+    """Shape (rows, len(TOKENS)); NaN where not given."""
+    dropped: Places
+    """Shape (rows, len(REASONS))."""
+    written: Sequence[Row]
+    """The lines themselves; those with nothing unknown may lack their items."""
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+
+class Reader:
+    """Turns blocks of lines into rows; several threads may use one at once."""
+
+    def __init__(self, items: pa.StringArray, requests: pa.StringArray) -> None:
+        self._items = Ids(items)
+        self._requests = Ids(requests)
+        # An id with a control character is never written without an escape.
+        odd = pc.match_substring_regex(items, "[\\x00-\\x1f]")
+        self._plainly = not pc.any(odd).as_py()
+
+    def rows(self, block: Block, problems: Problems) -> Rows:
+        """The sound lines of a block; what is wrong with the others goes to `problems`."""
+        lines = lines_of(block.data)
+        plain = no_lists()
+        if self._plainly:
+            plain = plain_lists(block.data, lines, self._items)
+        plain, written = _decoded(block.data, lines, plain)
+        other = np.ones(len(lines.start), bool)
+        other[plain.line] = False
+        if not other.any():
+            return self._columns(block.first + plain.line, written, plain.items, plain.lengths)
+        place, judged = _judged(block, lines, np.flatnonzero(other), problems)
+        items, lengths = self._encoded(judged)
+        place = np.concatenate([plain.line, place])
+        order = np.argsort(place)
+        rows = [*written, *judged]
+        return self._columns(
+            block.first + place[order],
+            [rows[index] for index in order.tolist()],
+            _stacked(plain.items, items)[order],
+            np.concatenate([plain.lengths, lengths])[order],
+        )
+
+    def _encoded(self, rows: Sequence[Row]) -> tuple[Codes, Places]:
+        """The rankings of some rows as codes, and how long they are."""
+        lengths = np.array([len(row.items) for row in rows], np.int64)
+        ids = pa.array([item for row in rows for item in row.items], pa.string())
+        items = np.full((len(rows), int(lengths.max(initial=0))), EMPTY, np.int32)
+        items[np.arange(items.shape[1]) < lengths[:, None]] = self._items.find(ids)
+        return items, lengths
+
+    def _columns(self, line: Places, rows: Sequence[Row], items: Codes, lengths: Places) -> Rows:
+        tokens = (
+            [row.prompt_tokens for row in rows],
+            [row.completion_tokens for row in rows],
+            [row.cached_tokens for row in rows],
+        )
+        dropped = np.zeros((len(rows), len(REASONS)), np.int64)
+        for place, row in enumerate(rows):
+            if row.dropped is not None:
+                dropped[place] = msgspec.structs.astuple(row.dropped)
+        return Rows(
+            line=line,
+            request=self._requests.find(pa.array([row.request_id for row in rows], pa.string())),
+            number=np.array([row.run for row in rows], np.int64),
+            items=items,
+            lengths=lengths,
+            status=np.array([_STATUS[row.status] for row in rows], np.int8),
+            latency_ms=np.array([row.latency_ms for row in rows], np.float64),
+            tokens=np.array(tokens, np.float64).T,
+            dropped=dropped,
+            written=rows,
+        )
+
+
+_decode = msgspec.json.Decoder(Row).decode
+
+
+def _decoded(data: bytes, lines: Lines, plain: Lists) -> tuple[Lists, list[Row]]:
+    """The rows of plain lines, decoded without their lists; those that are sound."""
+    start, end = lines.start[plain.line].tolist(), lines.end[plain.line].tolist()
+    opened, closed = (plain.opened + 1).tolist(), plain.closed.tolist()
+    bounds = zip(start, opened, closed, end, strict=True)
+    kept: list[int] = []
+    rows: list[Row] = []
+    for place, (first, before, after, last) in enumerate(bounds):
+        try:
+            row = _decode(data[first:before] + data[after:last])
+        except ValueError:  # not JSON, not a row, or not UTF-8: to be judged as a whole
+            continue
+        if row.status not in FAILED or not plain.lengths[place]:
+            kept.append(place)
+            rows.append(row)
+    return (plain if len(kept) == len(plain.line) else plain.of(np.array(kept, np.int64))), rows
+
+
+def _judged(
+    block: Block, lines: Lines, places: Places, problems: Problems
+) -> tuple[Places, list[Row]]:
+    """The sound ones of some lines of a block, and their places."""
+    rows = [
+        judged_row(block.data[lines.start[place] : lines.end[place]], block.first + place, problems)
+        for place in places.tolist()
+    ]
+    kept = np.array([row is not None for row in rows], bool)
+    return places[kept], [row for row in rows if row is not None]
+
+
+def _stacked(one: Codes, other: Codes) -> Codes:
+    """The rows of both, the narrower filled up."""
+    width = max(one.shape[1], other.shape[1])
+    wide = [
+        np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=EMPTY)
+        for part in (one, other)
+    ]
+    return np.concatenate(wide)
