@@ -33,6 +33,13 @@ class Allowed(Protocol):
     def refuses(self, listed: Mask) -> Mask:
         """Which items may not be ranked, by whether they are listed."""
 
+    def refuses_after(self, step: Codes) -> Mask:
+        """The same where lists and rankings are sorted together, see `Checker._suspect`.
+
+        A ranked item is `step` more than what stands before it: 1 where it is listed, 0 where
+        it has been ranked already, which is refused as well.
+        """
+
     def describe(self, found: str, requests: Requests, request: int) -> str:
         """What is wrong with an item that is refused."""
 
@@ -57,6 +64,9 @@ class Histories:
     def refuses(self, listed: Mask) -> Mask:  # noqa: D102
         return listed
 
+    def refuses_after(self, step: Codes) -> Mask:  # noqa: D102
+        return step <= 1
+
     def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
         return (
             f"{shown(found)} is in the history of request {shown(requests.ids[request])}; "
@@ -80,6 +90,9 @@ class Pools:
 
     def refuses(self, listed: Mask) -> Mask:  # noqa: D102
         return ~listed
+
+    def refuses_after(self, step: Codes) -> Mask:  # noqa: D102
+        return step != 1
 
     def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
         pool = requests[request].candidates or []

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.errors import REPORTED, nearest_hint, shown
-from llm4rec_bench.run.allowed import NOTHING, Allowed, Histories, Pools
+from llm4rec_bench.run.allowed import Allowed, Histories, Pools
 from llm4rec_bench.run.format import STATUSES, Header
 from llm4rec_bench.run.ids import UNKNOWN
 from llm4rec_bench.run.problems import Problems
@@ -31,6 +31,9 @@ _TOLD_ONE_BY_ONE = 5
 
 _TOGETHER = 512
 """Rows that are checked in one go, sorted by the length of what they are checked against."""
+
+_FILLER = -2
+"""Fills rows that are sorted: even, and before every mark and item."""
 
 Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -169,7 +172,8 @@ class Checker:
         return self._answers[number]
 
     def _keep(self, rows: Rows, those: Mask, answers: _Answers) -> None:
-        items, request = rows.items[those], rows.request[those]
+        whole = those.all()
+        items, request = (each if whole else each[those] for each in (rows.items, rows.request))
         top = items[:, :TOP]
         answers.top[request, : top.shape[1]] = np.where(top >= 0, top + 1, 0)
         if not items.shape[1]:
@@ -274,17 +278,20 @@ class Checker:
         an even number and the ranked ones by the odd number that follows it: what is wrong
         is then seen in neighbours.
         """
-        ranked = np.where(rows.items < 0, NOTHING, 2 * rows.items + 1)
+        ranked = np.where(rows.items < 0, _FILLER, 2 * rows.items + 1)
         sizes = self._allowed.sizes(rows.request)
         found = []
         for part in _of_like_size(sizes):
-            lists = self._allowed.lists(rows.request[part], int(sizes[part].max()))
-            marks = np.where(lists < 0, NOTHING, 2 * lists)
-            ordered = np.sort(np.concatenate([marks, ranked[part]], axis=1), axis=1)
-            step = np.diff(ordered, axis=1, prepend=NOTHING)
-            is_item = (ordered & 1).astype(bool) & (ordered > 0)
-            wrong = (step == 0) | self._allowed.refuses(step == 1)
-            found.append(part[(is_item & wrong).any(axis=1)])
+            widest = int(sizes[part].max())
+            together = np.empty((len(part), 1 + widest + ranked.shape[1]), np.int32)
+            together[:, 0] = _FILLER
+            lists = self._allowed.lists(rows.request[part], widest)
+            together[:, 1 : widest + 1] = np.where(lists < 0, _FILLER, 2 * lists)
+            together[:, widest + 1 :] = ranked[part]
+            together.sort(axis=1)
+            after = together[:, 1:]
+            wrong = self._allowed.refuses_after(after - together[:, :-1]) & (after & 1 > 0)
+            found.append(part[wrong.any(axis=1)])
         return np.sort(np.concatenate(found))
 
     def finish(self) -> None:

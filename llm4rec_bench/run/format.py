@@ -79,7 +79,7 @@ class Ranking(msgspec.Struct, frozen=True, omit_defaults=True):
     explanation: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One line of a run file after the header."""
 
     request_id: Id

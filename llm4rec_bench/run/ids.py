@@ -60,15 +60,14 @@ class Ids:
     def __init__(self, ids: pa.StringArray) -> None:
         written = _laid_out(ids)
         longest = int(written.length.max(initial=0))
-        self._words = [written.word(number) for number in range(-(-longest // _WORD))]
-        self._length = written.length.astype(np.int32)
-        bits = max(4, len(ids).bit_length() + 2)
+        words = [written.word(number) for number in range(-(-longest // _WORD))]
+        # Behind the last id, at -1, stands one like no other, for the slots that are empty.
+        self._words = [np.append(word, np.uint64(0)) for word in words]
+        self._length = np.append(written.length, -1).astype(np.int32)
+        bits = max(4, len(ids).bit_length() + 3)
         self._shift = np.uint64(64 - bits)
         self._slots = np.full(1 << bits, -1, np.int32)
-        self._fill(_hashes(self._words, len(ids)))
-
-    def __len__(self) -> int:
-        return len(self._length)
+        self._fill(_hashes(words, len(ids)))
 
     def _fill(self, hashes: Words) -> None:
         """Give every id a slot: the one its hash says, or the next that is free."""
@@ -89,8 +88,6 @@ class Ids:
 
     def find_in(self, written: Written) -> Codes:
         """The code of each id that is written there, UNKNOWN for one that is not among them."""
-        if not len(self):
-            return np.full(len(written.start), UNKNOWN, np.int32)
         words = [written.word(number) for number in range(len(self._words))]
         slot = (_hashes(words, len(written.start)) >> self._shift).view(np.int64)
         codes = self._slots.take(slot)
@@ -107,7 +104,7 @@ class Ids:
 
     def _equal(self, codes: Codes, words: list[Words], length: Places) -> Mask:
         """Which cells hold the id of their code; none where the code is that of an empty slot."""
-        same = (self._length.take(codes) == length) & (codes >= 0)
+        same: Mask = self._length.take(codes) == length
         for mine, theirs in zip(self._words, words, strict=True):
             same &= mine.take(codes) == theirs
         return same
@@ -124,7 +121,9 @@ def _laid_out(ids: pa.StringArray) -> Written:
 
 
 def _hashes(words: list[Words], number: int) -> Words:
-    hashes = np.zeros(number, np.uint64)
-    for word in words:
+    if not words:
+        return np.zeros(number, np.uint64)
+    hashes = words[0] * _MULTIPLIER
+    for word in words[1:]:
         hashes = (hashes ^ (hashes >> np.uint64(29)) ^ word) * _MULTIPLIER
     return hashes

@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from llm4rec_bench.errors import CardRefused, printable, shown
@@ -19,6 +21,10 @@ from llm4rec_bench.run.format import LARGEST_RUN, LONGEST_LINE, MOST_ROWS
 from llm4rec_bench.run.problems import Problems
 
 _OTHER_KINDS = {b"PAR1": "Parquet", b"PK": "a zip file", b"BZh": "bzip2", b"\xfd7zX": "xz"}
+
+Places = npt.NDArray[np.int64]
+
+_NEWLINE = ord("\n")
 
 BLOCK = 1 << 21
 """Bytes that are looked at in one go: few enough for the processor's cache, many enough that
@@ -88,6 +94,22 @@ class Block(NamedTuple):
     """Number of the first of them."""
     data: bytes
     """Whole lines, each with its end; only the last of a file may lack it."""
+    start: Places
+    """Where each line begins."""
+    end: Places
+    """Where it ends, without the newline."""
+
+    def line(self, place: int) -> bytes:
+        """One line, by its place in the block."""
+        return self.data[self.start[place] : self.end[place]]
+
+
+def block_of(first: int, data: bytes) -> Block:
+    """Some bytes that begin with line number `first` as a block."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+    if data and not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    return Block(first, data, np.append(0, ends[:-1] + 1) if len(ends) else ends, ends)
 
 
 def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
@@ -100,19 +122,19 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
     try:
         for piece in _pieces(file):
             size += len(piece)
-            whole, end, rest = piece.rpartition(b"\n")
-            if end:
-                data = begun + whole + end
-                yield Block(number, data)
-                number += data.count(b"\n")
-                begun = rest
+            cut = piece.rfind(b"\n") + 1
+            if cut:
+                block = block_of(number, b"".join([begun, memoryview(piece)[:cut]]))
+                yield block
+                number += len(block.end)
+                begun = piece[cut:]
             elif len(begun) <= LONGEST_LINE:
-                begun += rest
+                begun += piece
             if size > LARGEST_RUN or number - 1 > MOST_ROWS:
                 said = f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked"
                 problems.add("too-large", said)
                 if len(begun) > LONGEST_LINE:
-                    yield Block(number, begun)
+                    yield block_of(number, begun)
                 return
     except BROKEN as error:
         reason = printable(str(error), 120)
@@ -120,7 +142,7 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
         problems.add("bad-compression", said)
         return
     if begun:
-        yield Block(number, begun)
+        yield block_of(number, begun)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

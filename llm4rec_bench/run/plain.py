@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from llm4rec_bench.run.format import LONGEST_LINE, MOST_ITEMS
 from llm4rec_bench.run.ids import Ids, Words, Written, words_of
+from llm4rec_bench.run.lines import Block
 
 EMPTY = -1
 """What fills a row of items behind its end."""
@@ -23,7 +24,7 @@ EMPTY = -1
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_QUOTE, _OPEN, _CLOSE, _COMMA, _SPACE, _COLON, _BACKSLASH, _NEWLINE = b'"[], :\\\n'
+_QUOTE, _OPEN, _CLOSE, _COMMA, _SPACE, _COLON, _BACKSLASH = b'"[], :\\'
 
 
 class Lists(NamedTuple):
@@ -50,91 +51,91 @@ def no_lists() -> Lists:
     return Lists(none, none, none, none, np.zeros((0, 0), np.int32))
 
 
-class Lines(NamedTuple):
-    """Where the lines of a block lie."""
-
-    start: Places
-    end: Places
-    """Without the newline."""
-
-
-def lines_of(data: bytes) -> Lines:
-    """The lines of a block."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
-    if not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
-    return Lines(np.append(0, ends[:-1] + 1) if len(ends) else ends, ends)
-
-
-def plain_lists(data: bytes, lines: Lines, catalogue: Ids) -> Lists:
+def plain_lists(block: Block, catalogue: Ids) -> Lists:
     """The lists of those lines of a block that are written plainly and name known items only.
 
     A list is left out where it is too long, but may name an item twice.
     """
-    text = np.frombuffer(data, np.uint8)
-    line, opened, closed = _lines_of_one_list(data, text, lines)
-    if not len(line):
-        return no_lists()
+    text, words = np.frombuffer(block.data, np.uint8), words_of(block.data)
+    line, opened, closed = _lines_of_one_list(block, text)
     quotes = np.flatnonzero(text == _QUOTE)
-    first, last = np.searchsorted(quotes, opened), np.searchsorted(quotes, closed)
+    at = block.start[line], opened, closed, block.end[line]
+    around = [np.searchsorted(quotes, places) for places in at]
+    _, first, last, _ = around
     sound = (last - first) % 2 == 0
     sound &= (last - first <= 2 * MOST_ITEMS) & ((last > first) | (closed == opened + 1))
+    sound &= _keys_differ(text, words, quotes, around, at)
     line, opened, closed = line[sound], opened[sound], closed[sound]
     first, last = first[sound], last[sound]
     if not len(line):
         return no_lists()
     lengths = (last - first) // 2
-    marks = quotes[_inside(first, last, len(quotes))]
+    marks = _between(quotes, first, last)
     begin, end = marks[0::2] + 1, marks[1::2]
-    words = words_of(data)
     codes = catalogue.find_in(Written(words, begin, end - begin))
+    sound = (codes >= 0) & _well_parted(text, begin, end, opened, closed, lengths)
+    found = Lists(line, opened, closed, lengths, _in_rows(codes, lengths))
+    if sound.all():
+        return found
     owner = np.repeat(np.arange(len(line)), lengths)
-    wrong = (codes < 0) | ~_well_parted(text, begin, end, opened, closed, lengths)
-    plain = np.bincount(owner[wrong], minlength=len(line)) == 0
-    plain &= _keys_differ(text, words, quotes, lines.start[line], lines.end[line], opened, closed)
-    items = np.full((len(line), int(lengths.max(initial=0))), EMPTY, np.int32)
-    items[np.arange(items.shape[1]) < lengths[:, None]] = codes
-    found = Lists(line, opened, closed, lengths, items)
-    return found if plain.all() else found.of(plain)
+    return found.of(np.bincount(owner[~sound], minlength=len(line)) == 0)
 
 
-def _lines_of_one_list(
-    data: bytes, text: npt.NDArray[np.uint8], lines: Lines
-) -> tuple[Places, Places, Places]:
+def _in_rows(codes: npt.NDArray[np.int32], lengths: Places) -> npt.NDArray[np.int32]:
+    """Codes of all lists, end to end, as a row for each list."""
+    longest = int(lengths.max(initial=0))
+    if (lengths == longest).all():
+        return codes.reshape(len(lengths), longest)
+    rows = np.full((len(lengths), longest), EMPTY, np.int32)
+    rows[np.arange(longest) < lengths[:, None]] = codes
+    return rows
+
+
+def _lines_of_one_list(block: Block, text: npt.NDArray[np.uint8]) -> tuple[Places, Places, Places]:
     """Lines with exactly one pair of brackets and no backslash, and where the brackets are."""
     opened, closed = np.flatnonzero(text == _OPEN), np.flatnonzero(text == _CLOSE)
-    first = np.searchsorted(opened, lines.start)
-    first_close = np.searchsorted(closed, lines.start)
-    one = np.searchsorted(opened, lines.end) - first == 1
-    one &= np.searchsorted(closed, lines.end) - first_close == 1
-    one &= lines.end - lines.start < LONGEST_LINE
-    if b"\\" in data:
+    first = np.searchsorted(opened, block.start)
+    first_close = np.searchsorted(closed, block.start)
+    one = np.searchsorted(opened, block.end) - first == 1
+    one &= np.searchsorted(closed, block.end) - first_close == 1
+    one &= block.end - block.start < LONGEST_LINE
+    if b"\\" in block.data:
         escapes = np.flatnonzero(text == _BACKSLASH)
-        one &= np.searchsorted(escapes, lines.start) == np.searchsorted(escapes, lines.end)
+        one &= np.searchsorted(escapes, block.start) == np.searchsorted(escapes, block.end)
     line = np.flatnonzero(one)
     open_at, close_at = opened[first[line]], closed[first_close[line]]
     ordered = open_at < close_at
     return line[ordered], open_at[ordered], close_at[ordered]
 
 
-def _inside(first: Places, last: Places, number: int) -> Mask:
-    """Which of so many quotes stand between `first` (with it) and `last` (without) of a line."""
-    change = np.zeros(number + 1, np.int8)
-    np.add.at(change, first, 1)
-    np.subtract.at(change, last, 1)
-    return np.cumsum(change[:-1], dtype=np.int8) > 0
+def _between(quotes: Places, first: Places, last: Places) -> Places:
+    """The quotes from `first` up to `last` of each line, end to end."""
+    # Those outside are few. Behind the last line is one more stretch of them.
+    begin, end = np.append(0, last), np.append(first, len(quotes))
+    inside = np.ones(len(quotes), bool)
+    inside[_ranges(begin, end - begin)] = False
+    return quotes[inside]
+
+
+def _ranges(begin: Places, length: Places) -> Places:
+    """The numbers of several ranges, end to end."""
+    before = np.cumsum(length) - length
+    return np.repeat(begin - before, length) + np.arange(int(length.sum()))
 
 
 def _well_parted(
-    text: npt.NDArray[np.uint8], begin: Places, end: Places, opened: Places, closed: Places,
+    text: npt.NDArray[np.uint8],
+    begin: Places,
+    end: Places,
+    opened: Places,
+    closed: Places,
     lengths: Places,
-) -> Mask:  # fmt: skip
+) -> Mask:
     """Which ids are set off by nothing but quotes, commas, brackets and a space after a comma."""
-    before = np.zeros_like(end)
-    before[1:] = end[:-1]
-    gap = begin - before
-    sound: Mask = (gap == 3) | ((gap == 4) & (text[before + 2] == _SPACE))
-    sound &= text[before + 1] == _COMMA
+    gap = begin[1:] - end[:-1]
+    sound = np.empty(len(begin), bool)
+    sound[1:] = text.take(end[:-1] + 1) == _COMMA
+    sound[1:] &= (gap == 3) | ((gap == 4) & (text.take(begin[1:] - 2) == _SPACE))
     some = lengths > 0
     last = np.cumsum(lengths)[some] - 1
     first = last - lengths[some] + 1
@@ -147,26 +148,29 @@ def _keys_differ(
     text: npt.NDArray[np.uint8],
     words: Words,
     quotes: Places,
-    start: Places,
-    end: Places,
-    opened: Places,
-    closed: Places,
+    around: list[Places],
+    at: tuple[Places, Places, Places, Places],
 ) -> Mask:
     """Which lines are sure to name no key twice, which the decoder would not say.
 
-    They are where every colon outside the list follows a quote, and so a key, and no two
-    keys begin alike: those of the format differ in their first eight bytes.
+    They are where the quotes outside the list come in pairs, every colon there follows one,
+    and so a key, and no two keys begin alike: those of the format differ in their first eight
+    bytes. `at` says where each line and its list begin and end, `around` how many quotes
+    there are before each of these places.
     """
+    start, first, last, end = around
+    sound = ((first - start) % 2 == 0) & ((end - last) % 2 == 0)
+    before, behind = np.where(sound, first - start, 0), np.where(sound, end - last, 0)
+    outside = _ranges(np.stack([start, last], 1).ravel(), np.stack([before, behind], 1).ravel())
+    opening, closing = quotes[outside[0::2]], quotes[outside[1::2]]
+    owner = np.repeat(np.arange(len(start)), (before + behind) // 2)
+    is_key = text.take(closing + 1, mode="clip") == _COLON
+    opening, closing, owner = opening[is_key], closing[is_key], owner[is_key]
     colons = np.flatnonzero(text == _COLON)
-    owner = np.searchsorted(start, colons, side="right") - 1
-    kept = (owner >= 0) & (colons < end[owner])
-    kept &= (colons < opened[owner]) | (colons > closed[owner])
-    colons, owner = colons[kept], owner[kept]
-    is_key = text[colons - 1] == _QUOTE
-    sound = np.bincount(owner[~is_key], minlength=len(start)) == 0
-    owner, closing = owner[is_key], colons[is_key] - 1
-    begin = quotes[np.searchsorted(quotes, closing) - 1] + 1
-    keys = Written(words, begin, closing - begin).word(0)
+    so_far = [np.searchsorted(colons, places) for places in at]
+    outside_lists = so_far[1] - so_far[0] + so_far[3] - so_far[2]
+    sound &= np.bincount(owner, minlength=len(start)) == outside_lists
+    keys = Written(words, opening + 1, closing - opening - 1).word(0)
     order = np.lexsort((keys, owner))
     keys, owner = keys[order], owner[order]
     again = (keys[1:] == keys[:-1]) & (owner[1:] == owner[:-1])

@@ -17,8 +17,7 @@ from llm4rec_bench.errors import printable
 from llm4rec_bench.run.check import Checker, Tally, header_fits
 from llm4rec_bench.run.format import Header
 from llm4rec_bench.run.judge import judged_header, judged_row
-from llm4rec_bench.run.lines import Block, Unreadable, blocks, opened
-from llm4rec_bench.run.plain import lines_of
+from llm4rec_bench.run.lines import Block, Unreadable, block_of, blocks, opened
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.run.rows import Reader, Rows
 from llm4rec_bench.store import known_tasks, load_task
@@ -98,7 +97,7 @@ class _Reading:
             if rows is not None and self.checker is not None:
                 self.checker.take(rows)
             if self.problems.total > _ENOUGH:
-                self.problems.read_to = block.first + block.data.count(b"\n") - 1
+                self.problems.read_to = block.first + len(block.start) - 1
                 break
         self.whole &= not {"bad-compression", "too-large"} & self.problems.by_code.keys()
 
@@ -108,12 +107,10 @@ class _Reading:
             self.hash.update(block.data)
             if not block.data.strip():
                 continue
-            before = len(block.data) - len(block.data.lstrip())
-            end = block.data.find(b"\n", before) + 1 or len(block.data)
-            begin = block.data.rfind(b"\n", 0, before) + 1
-            number = block.first + block.data.count(b"\n", 0, begin)
-            self._take_header(block.data[begin:end], number)
-            return self._hashed(Block(number + 1, block.data[end:]), pieces)
+            place = next(at for at in range(len(block.start)) if block.line(at).strip())
+            self._take_header(block.line(place), block.first + place)
+            rest = block_of(block.first + place + 1, block.data[block.end[place] + 1 :])
+            return self._hashed(rest, pieces)
         return iter(())
 
     def _hashed(self, first: Block, rest: Iterator[Block]) -> Iterator[Block]:
@@ -150,9 +147,8 @@ class _Reading:
 
 def _judge(block: Block, problems: Problems) -> None:
     """Say what is wrong with lines that cannot be checked further, for want of a header."""
-    lines = lines_of(block.data)
-    for place, (start, end) in enumerate(zip(*(at.tolist() for at in lines), strict=True)):
-        judged_row(block.data[start:end], block.first + place, problems)
+    for place in range(len(block.start)):
+        judged_row(block.line(place), block.first + place, problems)
 
 
 def _in_order(

@@ -15,7 +15,7 @@ from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row
 from llm4rec_bench.run.ids import Ids
 from llm4rec_bench.run.judge import judged_row
 from llm4rec_bench.run.lines import Block
-from llm4rec_bench.run.plain import EMPTY, Lines, Lists, lines_of, no_lists, plain_lists
+from llm4rec_bench.run.plain import EMPTY, Lists, no_lists, plain_lists
 from llm4rec_bench.run.problems import Problems
 
 TOKENS = ("prompt", "completion", "cached")
@@ -66,16 +66,13 @@ class Reader:
 
     def rows(self, block: Block, problems: Problems) -> Rows:
         """The sound lines of a block; what is wrong with the others goes to `problems`."""
-        lines = lines_of(block.data)
-        plain = no_lists()
-        if self._plainly:
-            plain = plain_lists(block.data, lines, self._items)
-        plain, written = _decoded(block.data, lines, plain)
-        other = np.ones(len(lines.start), bool)
+        plain = plain_lists(block, self._items) if self._plainly else no_lists()
+        plain, written = _decoded(block, plain)
+        other = np.ones(len(block.start), bool)
         other[plain.line] = False
         if not other.any():
             return self._columns(block.first + plain.line, written, plain.items, plain.lengths)
-        place, judged = _judged(block, lines, np.flatnonzero(other), problems)
+        place, judged = _judged(block, np.flatnonzero(other), problems)
         items, lengths = self._encoded(judged)
         place = np.concatenate([plain.line, place])
         order = np.argsort(place)
@@ -122,9 +119,10 @@ class Reader:
 _decode = msgspec.json.Decoder(Row).decode
 
 
-def _decoded(data: bytes, lines: Lines, plain: Lists) -> tuple[Lists, list[Row]]:
+def _decoded(block: Block, plain: Lists) -> tuple[Lists, list[Row]]:
     """The rows of plain lines, decoded without their lists; those that are sound."""
-    start, end = lines.start[plain.line].tolist(), lines.end[plain.line].tolist()
+    data = block.data
+    start, end = block.start[plain.line].tolist(), block.end[plain.line].tolist()
     opened, closed = (plain.opened + 1).tolist(), plain.closed.tolist()
     bounds = zip(start, opened, closed, end, strict=True)
     kept: list[int] = []
@@ -140,13 +138,10 @@ def _decoded(data: bytes, lines: Lines, plain: Lists) -> tuple[Lists, list[Row]]
     return (plain if len(kept) == len(plain.line) else plain.of(np.array(kept, np.int64))), rows
 
 
-def _judged(
-    block: Block, lines: Lines, places: Places, problems: Problems
-) -> tuple[Places, list[Row]]:
+def _judged(block: Block, places: Places, problems: Problems) -> tuple[Places, list[Row]]:
     """The sound ones of some lines of a block, and their places."""
     rows = [
-        judged_row(block.data[lines.start[place] : lines.end[place]], block.first + place, problems)
-        for place in places.tolist()
+        judged_row(block.line(place), block.first + place, problems) for place in places.tolist()
     ]
     kept = np.array([row is not None for row in rows], bool)
     return places[kept], [row for row in rows if row is not None]
