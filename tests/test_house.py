@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "llm4rec_bench"
 
 ORDER = (
-    "errors files metrics statistics interactions split pools texts task sources freeze hub "
+    "errors files metrics statistics ids interactions split pools texts task sources freeze hub "
     "store download submission run scoring compare leaderboard cli"
 ).split()
 

@@ -53,7 +53,8 @@ class Histories:
         self._histories = task.histories(split)
 
     def sizes(self, requests: Codes) -> Integers:  # noqa: D102
-        return np.where(requests < 0, 0, self._histories.lengths[requests])
+        offsets = self._histories.offsets
+        return np.where(requests < 0, 0, offsets[requests + 1] - offsets[requests])
 
     def lists(self, requests: Codes, widest: int) -> Codes:  # noqa: D102
         column = np.arange(widest)

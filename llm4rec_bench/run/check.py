@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.errors import REPORTED, nearest_hint, shown
+from llm4rec_bench.ids import UNKNOWN
 from llm4rec_bench.run.allowed import Allowed, Histories, Pools
 from llm4rec_bench.run.format import STATUSES, Header
-from llm4rec_bench.run.ids import UNKNOWN
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.run.rows import REASONS, TOKENS, Rows
 from llm4rec_bench.split import SPLITS
@@ -143,8 +144,8 @@ class Checker:
 
     def __init__(self, header: Header, task: Task, problems: Problems) -> None:
         self.task, self.problems = task, problems
-        self.split = header.split
-        self.requests: Requests = task.requests(header.split, header.track)
+        self.split, self._track = header.split, header.track
+        self.request_ids = task.request_ids(header.split)
         self.tally = Tally()
         self._targets = task.targets(header.split).items
         self._answers: dict[int, _Answers] = {}
@@ -154,6 +155,11 @@ class Checker:
             if whole_catalogue
             else Pools(task, header.split, header.track)
         )
+
+    @cached_property
+    def requests(self) -> Requests:
+        """The requests, for what is to be said of one."""
+        return self.task.requests(self.split, self._track)
 
     def take(self, rows: Rows) -> None:
         """Check some rows and keep what scores are made of."""
@@ -304,7 +310,7 @@ class Checker:
                 said = f"holds run {runs - 1} but no run {number}; number them from 0"
                 self.problems.add("missing-run", said)
             else:
-                self._missing_of(number, np.arange(len(self.requests)))
+                self._missing_of(number, np.arange(len(self.request_ids)))
 
     def _missing_of(self, number: int, requests: Integers) -> None:
         mend = "write a line for every request, one that failed with its status and no items"
@@ -312,7 +318,7 @@ class Checker:
             first = shown(self.requests.ids[requests[0]])
             self.problems.add(
                 "missing-request",
-                f"run {number} does not answer {len(requests):,} of {len(self.requests):,} "
+                f"run {number} does not answer {len(requests):,} of {len(self.request_ids):,} "
                 f"requests, {first} the first of them; {mend}",
             )
             self.problems.count("missing-request", len(requests) - 1)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llm4rec_bench.ids import Ids, Words, Written, words_of
 from llm4rec_bench.run.format import LONGEST_LINE, MOST_ITEMS
-from llm4rec_bench.run.ids import Ids, Words, Written, words_of
 from llm4rec_bench.run.lines import Block
 
 EMPTY = -1

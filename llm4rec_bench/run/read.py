@@ -81,8 +81,7 @@ class _Reading:
         rest = self._from_header(iter(pieces))
         reader = None
         if self.checker is not None:
-            items, requests = self.checker.task.items.id_array, self.checker.requests.id_array
-            reader = Reader(items, requests)
+            reader = Reader(self.checker.task.items, self.checker.request_ids)
 
         def read(block: Block) -> tuple[Rows | None, Problems]:
             problems = Problems(self.problems.name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 
 import msgspec
 import numpy as np
@@ -11,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llm4rec_bench.ids import Ids
 from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row
-from llm4rec_bench.run.ids import Ids
 from llm4rec_bench.run.judge import judged_row
 from llm4rec_bench.run.lines import Block
 from llm4rec_bench.run.plain import EMPTY, Lists, no_lists, plain_lists
 from llm4rec_bench.run.problems import Problems
+from llm4rec_bench.task import Items
 
 TOKENS = ("prompt", "completion", "cached")
 REASONS = Dropped.__struct_fields__
@@ -57,11 +60,11 @@ class Rows:
 class Reader:
     """Turns blocks of lines into rows; several threads may use one at once."""
 
-    def __init__(self, items: pa.StringArray, requests: pa.StringArray) -> None:
-        self._items = Ids(items)
+    def __init__(self, items: Items, requests: pa.StringArray) -> None:
+        self._items = items.known
         self._requests = Ids(requests)
         # An id with a control character is never written without an escape.
-        odd = pc.match_substring_regex(items, "[\\x00-\\x1f]")
+        odd = pc.match_substring_regex(items.id_array, "[\\x00-\\x1f]")
         self._plainly = not pc.any(odd).as_py()
 
     def rows(self, block: Block, problems: Problems) -> Rows:
@@ -93,49 +96,68 @@ class Reader:
         return items, lengths
 
     def _columns(self, line: Places, rows: Sequence[Row], items: Codes, lengths: Places) -> Rows:
+        names = pa.array([row.request_id for row in rows], pa.string())
         tokens = (
             [row.prompt_tokens for row in rows],
             [row.completion_tokens for row in rows],
             [row.cached_tokens for row in rows],
         )
-        dropped = np.zeros((len(rows), len(REASONS)), np.int64)
-        for place, row in enumerate(rows):
-            if row.dropped is not None:
-                dropped[place] = msgspec.structs.astuple(row.dropped)
+        dropped = [row.dropped for row in rows]
         return Rows(
             line=line,
-            request=self._requests.find(pa.array([row.request_id for row in rows], pa.string())),
+            request=self._requests.find(names),
             number=np.array([row.run for row in rows], np.int64),
             items=items,
             lengths=lengths,
             status=np.array([_STATUS[row.status] for row in rows], np.int8),
-            latency_ms=np.array([row.latency_ms for row in rows], np.float64),
-            tokens=np.array(tokens, np.float64).T,
-            dropped=dropped,
+            latency_ms=_numbers([row.latency_ms for row in rows]),
+            tokens=np.column_stack([_numbers(column) for column in tokens]),
+            dropped=_counted(dropped),
             written=rows,
         )
 
 
-_decode = msgspec.json.Decoder(Row).decode
+def _numbers(values: Sequence[float | None]) -> npt.NDArray[np.float64]:
+    """As an array with NaN for None."""
+    if values.count(None) == len(values):
+        return np.full(len(values), np.nan)
+    return np.array(values, np.float64)
+
+
+def _counted(values: Sequence[Dropped | None]) -> Places:
+    """A row of counts for each."""
+    counts = np.zeros((len(values), len(REASONS)), np.int64)
+    if values.count(None) < len(values):
+        for place, value in enumerate(values):
+            if value is not None:
+                counts[place] = msgspec.structs.astuple(value)
+    return counts
+
+
+_decoder = msgspec.json.Decoder(Row)
 
 
 def _decoded(block: Block, plain: Lists) -> tuple[Lists, list[Row]]:
     """The rows of plain lines, decoded without their lists; those that are sound."""
     data = block.data
     start, end = block.start[plain.line].tolist(), block.end[plain.line].tolist()
-    opened, closed = (plain.opened + 1).tolist(), plain.closed.tolist()
-    bounds = zip(start, opened, closed, end, strict=True)
-    kept: list[int] = []
-    rows: list[Row] = []
-    for place, (first, before, after, last) in enumerate(bounds):
-        try:
-            row = _decode(data[first:before] + data[after:last])
-        except ValueError:  # not JSON, not a row, or not UTF-8: to be judged as a whole
-            continue
-        if row.status not in FAILED or not plain.lengths[place]:
-            kept.append(place)
-            rows.append(row)
-    return (plain if len(kept) == len(plain.line) else plain.of(np.array(kept, np.int64))), rows
+    bounds = zip(start, (plain.opened + 1).tolist(), plain.closed.tolist(), end, strict=True)
+    lines = [data[first:before] + data[after:last] for first, before, after, last in bounds]
+    try:
+        rows = _decoder.decode_lines(b"\n".join(lines))
+        kept = list(range(len(lines)))
+    except ValueError:  # one is not JSON, not a row, or not UTF-8: to be judged as a whole
+        kept, rows = [], []
+        for place, line in enumerate(lines):
+            with suppress(ValueError):
+                rows.append(_decoder.decode(line))
+                kept.append(place)
+    failed = [row.status in FAILED for row in rows]
+    if any(failed):  # with a list, such a line is not sound
+        empty = (plain.lengths[kept] == 0).tolist()
+        sound = [not gone or none for gone, none in zip(failed, empty, strict=True)]
+        kept, rows = list(compress(kept, sound)), list(compress(rows, sound))
+    return (plain if len(kept) == len(lines) else plain.of(np.array(kept, np.int64))), rows
 
 
 def _judged(block: Block, places: Places, problems: Problems) -> tuple[Places, list[Row]]:

@@ -49,7 +49,7 @@ def breadth(run: Run) -> Breadth | None:
     total = int(shown.sum())
     if not total:
         return None
-    events = task.log(split).events_per_item()
+    events = task.visible(split).events
     consumed = events[task.histories(split).items].mean()
     smoothed = (events + 1) / (events.sum() + len(events))
     return Breadth(

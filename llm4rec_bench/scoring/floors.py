@@ -11,13 +11,14 @@ from llm4rec_bench.metrics import (
     Counts,
     Metric,
     Ranks,
-    Values,
     best_ranks,
     expected_at_random,
-    per_request,
 )
-from llm4rec_bench.statistics import mean, rounded
-from llm4rec_bench.task import Task
+from llm4rec_bench.statistics import distinct_rows, mean, rounded
+from llm4rec_bench.task import Histories, Task
+
+_TOGETHER = 100_000
+"""Requests that are looked at in one go, so that memory stays bounded."""
 
 
 class Floors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,9 +51,11 @@ def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int)
         given = np.stack([_ranks_in_pools(pool, targets, first_to_last) for pool in seen])
         as_given = _means(metrics, given)
     present, wanted = (ranks > 0).sum(axis=1), (targets >= 0).sum(axis=1)
+    alike, of_request = distinct_rows(np.stack([candidates, present, wanted], axis=1))
+    counts = np.bincount(of_request)
     return Floors(
         random={
-            str(metric): _mean(expected_at_random(metric, candidates, present, wanted))
+            str(metric): rounded(mean(expected_at_random(metric, *alike.T), counts))
             for metric in metrics
         },
         popularity=_means(metrics, ranks[None]),
@@ -63,25 +66,38 @@ def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int)
 
 def popularity_order(task: Task, split: str) -> npt.NDArray[np.int64]:
     """Place of each item when all are sorted by visible events, ties in the task's order."""
-    events = task.log(split).events_per_item()
+    events = task.visible(split).events
     place = np.empty(len(events), np.int64)
     place[np.argsort(-events, kind="stable")] = np.arange(len(events))
     return place
 
 
-def _mean(values: Values) -> float:
-    return rounded(mean(values))
-
-
 def _means(metrics: list[Metric], ranks: Ranks) -> dict[str, float]:
-    return {str(metric): _mean(per_request(metric, ranks).mean(axis=0)) for metric in metrics}
+    """Each metric of ranks of shape (runs, requests, targets)."""
+    furthest = max(metric.k for metric in metrics)
+    runs, requests, targets = ranks.shape
+    near = np.where(ranks > furthest, 0, ranks).reshape(runs * requests, targets)
+    alike, of_request = distinct_rows(near)
+    counts = np.bincount(of_request)
+    return {str(metric): rounded(mean(metric(alike), counts)) for metric in metrics}
 
 
 def _ranks_in_catalogue(task: Task, split: str, targets: Codes, place: Counts) -> Ranks:
     """Ranks of the targets among all items less the history, in order of `place`."""
     history = task.histories(split)
+    parts = [
+        _ranks_beyond(
+            history.of(start, start + _TOGETHER), targets[start : start + _TOGETHER], place
+        )
+        for start in range(0, len(targets), _TOGETHER)
+    ]
+    return np.concatenate(parts)
+
+
+def _ranks_beyond(history: Histories, targets: Codes, place: Counts) -> Ranks:
+    """The same of some requests."""
     owners = history.owners
-    ranks = np.full(targets.shape, -1, np.int64)
+    ranks = np.full(targets.shape, -1, np.int32)
     for column, target in enumerate(targets.T):
         own = np.where(target >= 0, place[target], -1)
         seen_before = np.bincount(owners[place[history.items] < own[owners]], minlength=len(own))

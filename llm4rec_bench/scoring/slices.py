@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from llm4rec_bench.scoring.floors import popularity_order
 from llm4rec_bench.task import Task
@@ -37,7 +36,7 @@ def slices_of(task: Task, split: str) -> dict[str, Mask]:
     first = targets.items[:, 0]
     found = {"tied": targets.tied, "not tied": ~targets.tied}
     found |= _parted(task.histories(split).lengths, HISTORY)
-    found |= _parted(_seconds_since_last_event(task, split), PAUSE)
+    found |= _parted(task.visible(split).pause, PAUSE)
     found |= _parted(_share_of_more_popular(task, split)[first], POPULARITY, strictly=True)
     described = np.isin(first, task.items.encode(task.descriptions["item_id"]))
     found |= {"described": described, "not described": ~described}
@@ -55,19 +54,9 @@ def _parted(
     return {name: place == number for number, name in enumerate(most)}
 
 
-def _seconds_since_last_event(task: Task, split: str) -> npt.NDArray[np.int64]:
-    """From the last visible event of each request's user to the request."""
-    log = task.log(split)
-    last = np.zeros(len(log.user_ids), np.int64)
-    last[log.user] = log.timestamp  # rows of a user are in time order: the last one stays
-    asked = task.requests(split).to_arrow(["user_id", "timestamp"])
-    user = pc.index_in(asked["user_id"], value_set=log.user_ids).to_numpy()
-    return pc.fill_null(asked["timestamp"], 0).to_numpy() - last[user]
-
-
 def _share_of_more_popular(task: Task, split: str) -> npt.NDArray[np.float64]:
     """For each item, the share of visible events that more popular items hold."""
-    events = task.log(split).events_per_item()
+    events = task.visible(split).events
     order = np.argsort(popularity_order(task, split))
     before = np.empty(len(events))
     before[order] = np.cumsum(events[order]) - events[order]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec_bench.errors import TaskDataError, UsageError, nearest_hint
+from llm4rec_bench.ids import Ids
 from llm4rec_bench.interactions import Codes, Log
 from llm4rec_bench.pools import PERMUTATIONS
 from llm4rec_bench.split import SPLITS, TEST
@@ -66,6 +68,11 @@ class Histories:
     offsets: npt.NDArray[np.int64]
     """History i is `items[offsets[i]:offsets[i + 1]]`."""
 
+    def of(self, first: int, last: int) -> Histories:
+        """The histories of the requests from `first` up to `last`."""
+        offsets = self.offsets[first : last + 1]
+        return Histories(self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """How many items each history holds."""
@@ -75,6 +82,16 @@ class Histories:
     def owners(self) -> npt.NDArray[np.int64]:
         """Number of the request that each cell of `items` belongs to."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """What the interactions that a split may see amount to."""
+
+    events: npt.NDArray[np.int64]
+    """How often each item occurs among them, by item row."""
+    pause: npt.NDArray[np.int64]
+    """For each request, the seconds since the last of its user's."""
 
 
 class Task:
@@ -87,6 +104,8 @@ class Task:
         self.recipe = recipe
         self.manifest = manifest
         self.folder = folder
+        self._kept: dict[tuple[str, ...], Any] = {}
+        self._verified: set[str] = set()
 
     @property
     def id(self) -> str:
@@ -131,21 +150,37 @@ class Task:
         pools = self._of_split(tables.candidates(track), split)
         return Requests(asked, pools.filter(pc.equal(pools["permutation"], run % PERMUTATIONS)))
 
+    def request_ids(self, split: str) -> pa.StringArray:
+        """Ids of a split's requests, in order."""
+        return self._of_split(tables.REQUESTS, split, ["request_id"])["request_id"].combine_chunks()
+
     def pools(self, split: str, track: str) -> Codes:
         """Item rows of the candidates: shape (requests, permutations, size)."""
-        pools = self._of_split(tables.candidates(track), split)["items"].combine_chunks()
+        table = tables.candidates(track)
+        return self._once(("pools", split, track), lambda: self._read_pools(table, split))
+
+    def _read_pools(self, table: str, split: str) -> Codes:
+        pools = self._of_split(table, split, ["items"])["items"].combine_chunks()
         codes = self.items.encode(pools.flatten())
         return codes.reshape(len(pools) // PERMUTATIONS, PERMUTATIONS, -1)
 
     def histories(self, split: str) -> Histories:
         """The histories of a split's requests as item rows."""
-        history = self._of_split(tables.REQUESTS, split)["history"].combine_chunks()
+        return self._once(("histories", split), lambda: self._read_histories(split))
+
+    def _read_histories(self, split: str) -> Histories:
+        history = self._of_split(tables.REQUESTS, split, ["history"])["history"].combine_chunks()
         lengths = pc.list_value_length(history).to_numpy()
-        return Histories(self.items.encode(history.flatten()), np.r_[0, np.cumsum(lengths)])
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return Histories(self.items.encode(history.flatten()), offsets)
 
     def targets(self, split: str) -> Targets:
         """The relevant items of a split's requests. For the scorer alone."""
-        table = self._of_split(tables.TARGETS, split)
+        return self._once(("targets", split), lambda: self._read_targets(split))
+
+    def _read_targets(self, split: str) -> Targets:
+        table = self._of_split(tables.TARGETS, split, ["items", "tied"])
         relevant = table["items"].combine_chunks()
         lengths = pc.list_value_length(relevant).to_numpy()
         padded = np.full((len(lengths), lengths.max(initial=1)), -1, np.int32)
@@ -154,11 +189,27 @@ class Task:
         )
         return Targets(padded, table["tied"].to_numpy())
 
+    def visible(self, split: str) -> Visible:
+        """What the interactions that a split may see amount to, without keeping them."""
+        return self._once(("visible", split), lambda: self._read_visible(split))
+
+    def _read_visible(self, split: str) -> Visible:
+        asked = self._of_split(tables.REQUESTS, split, ["user_id", "timestamp"])
+        wanted = ["user_id", "item_id", "timestamp", "part"]
+        table = self._read(tables.INTERACTIONS, wanted)
+        seen = slice(None) if split == TEST else pc.equal(table["part"], "train").to_numpy()
+        items = self.items.encode(table["item_id"])[seen]
+        users = Ids(pc.unique(asked["user_id"]))
+        user = users.find(table["user_id"])[seen]
+        timestamp = pc.fill_null(table["timestamp"], 0).to_numpy()[seen]
+        last = np.zeros(len(asked), np.int64)
+        last[user[user >= 0]] = timestamp[user >= 0]  # in time order: the last one stays
+        pause = pc.fill_null(asked["timestamp"], 0).to_numpy() - last[users.find(asked["user_id"])]
+        return Visible(np.bincount(items, minlength=len(self.items)), pause)
+
     def log(self, split: str) -> Log:
         """The interactions that a method may see when it ranks `split`."""
-        if split not in self._logs:
-            self._logs[split] = self._read_log(split)
-        return self._logs[split]
+        return self._once(("log", split), lambda: self._read_log(split))
 
     def _read_log(self, split: str) -> Log:
         table = self._table(tables.INTERACTIONS)
@@ -189,28 +240,34 @@ class Task:
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:
         """Read every table against its digest; raises TaskDataError at the first that differs."""
         for name in self.manifest.tables:
-            self._table(name)
+            self._read(name, [])
             progress(name)
 
     def _table(self, name: str) -> pa.Table:
-        if name not in self._tables:
-            digest = self.manifest.tables[name].digest
-            self._tables[name] = tables.read_table(self.folder, name, digest)
-        return self._tables[name]
+        """A whole table, which is kept."""
+        return self._once(("table", name), lambda: self._read(name, None))
 
-    def _of_split(self, table: str, split: str) -> pa.Table:
+    def _read(self, name: str, columns: list[str] | None) -> pa.Table:
+        """Some columns of a table, verified when it is first read."""
+        if ("table", name) in self._kept:
+            return self._table(name).select(columns) if columns else self._table(name)
+        digest = None if name in self._verified else self.manifest.tables[name].digest
+        read = tables.read_table(self.folder, name, digest, columns)
+        self._verified.add(name)
+        return read
+
+    def _of_split(self, table: str, split: str, columns: list[str] | None = None) -> pa.Table:
+        """The rows of one split: all columns of a table that is kept, or some, read anew."""
         if split not in SPLITS:
             raise UsageError(f"no split is called {split!r}; expected one of {', '.join(SPLITS)}")
-        whole = self._table(table)
+        whole = self._read(table, [*columns, "split"]) if columns else self._table(table)
         return whole.filter(pc.equal(whole["split"], split))
 
-    @cached_property
-    def _logs(self) -> dict[str, Log]:
-        return {}
-
-    @cached_property
-    def _tables(self) -> dict[str, pa.Table]:
-        return {}
+    def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """What `make` makes, which is kept for the next time."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
 
 def open_task(recipe_folder: Path, data_folder: Path | None = None) -> Task:

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llm4rec_bench.errors import UsageError
+from llm4rec_bench.ids import Ids
 from llm4rec_bench.interactions import Codes
 from llm4rec_bench.texts import displayed
 
@@ -76,10 +76,14 @@ class Items:
         row_of = self.row_of
         return np.fromiter((row_of[item] for item in ids), np.int64, len(ids))
 
+    @cached_property
+    def known(self) -> Ids:
+        """Item ids, to find the rows of others."""
+        return Ids(self.id_array)
+
     def encode(self, ids: pa.Array | pa.ChunkedArray) -> Codes:
-        """Rows of a column of item ids; -1 for one that is not in the catalogue."""
-        found = pc.fill_null(pc.index_in(ids, value_set=self.id_array.cast(ids.type)), -1)
-        return found.to_numpy(zero_copy_only=False).astype(np.int32)
+        """Rows of a column of item ids; UNKNOWN for one that is not in the catalogue."""
+        return self.known.find(ids)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The catalogue as a DataFrame."""

@@ -9,6 +9,8 @@ compression, chunking and dictionary encoding leave it alone.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -106,8 +108,12 @@ class _Hash(Protocol):
 
 def content_digest(table: pa.Table) -> str:
     """``sha256:…`` over the canonical encoding of a table's rows (see the module)."""
-    hashed = sha256(f"llm4rec-bench table {table.num_rows}\n".encode())
-    for field, column in zip(table.schema, table.columns, strict=True):
+    return _digest_of(table.num_rows, zip(table.schema, table.columns, strict=True))
+
+
+def _digest_of(rows: int, columns: Iterable[tuple[pa.Field, pa.ChunkedArray]]) -> str:
+    hashed = sha256(f"llm4rec-bench table {rows}\n".encode())
+    for field, column in columns:
         hashed.update(f"{field.name} {_type_name(field.type)}\n".encode())
         _encode(column.combine_chunks(), hashed)
     return f"sha256:{hashed.hexdigest()}"
@@ -172,28 +178,48 @@ def write_table(path: Path, table: pa.Table) -> None:
     partial.replace(path)
 
 
-def read_table(folder: Path, table: str, digest: str) -> pa.Table:
-    """A table of a frozen task, its rows checked against `digest`.
+def read_table(
+    folder: Path, table: str, digest: str | None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A table of a frozen task, or some columns of it, its rows checked against `digest`.
 
-    Raises TaskDataError naming the file where it is missing, unreadable or different.
+    All columns are looked at, one at a time, and only those asked for are kept; where
+    `digest` is None, the others are not read. Raises TaskDataError naming the file where it
+    is missing, unreadable or different.
     """
     path = parquet_path(folder, table)
+    kept: dict[str, pa.ChunkedArray] = {}
+    found = None
     try:
         # ParquetFile rather than read_table, which loads the dataset machinery first.
-        read = pq.ParquetFile(path).read().cast(schema(table))
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.names != schema(table).names:
+                raise pa.ArrowInvalid(f"columns are {', '.join(file.schema_arrow.names)}")
+
+            def read(wanted: Sequence[str]) -> Iterator[tuple[pa.Field, pa.ChunkedArray]]:
+                for field in schema(table):
+                    if field.name in wanted:
+                        column = file.read([field.name]).column(0).cast(field.type)
+                        if columns is None or field.name in columns:
+                            kept[field.name] = column
+                        yield field, column
+
+            if digest is None:
+                deque(read(columns or schema(table).names), maxlen=0)
+            else:
+                found = _digest_of(file.metadata.num_rows, read(schema(table).names))
     except FileNotFoundError:
         raise TaskDataError(f"{path}: no such file; download the task again") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TaskDataError(
             f"{path}: cannot be read as Parquet ({_first_line(error)}); download the task again"
         ) from None
-    found = content_digest(read)
     if found != digest:
         raise TaskDataError(
             f"{path}: table {table} differs from the frozen one: "
             f"found {found}, expected {digest}; download the task again"
         )
-    return read
+    return pa.table(kept)
 
 
 def _first_line(error: Exception) -> str:

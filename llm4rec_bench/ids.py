@@ -25,6 +25,9 @@ _WORD = 8
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: Fibonacci hashing (Knuth, 1973, 6.4)."""
 
+_TOGETHER = 1 << 17
+"""Ids of a column that are looked for in one go, so that memory stays bounded."""
+
 _UP_TO = np.array([(1 << 8 * size) - 1 for size in range(_WORD)] + [(1 << 64) - 1], np.uint64)
 """Which bits of a word belong to its first bytes, by their number."""
 
@@ -64,7 +67,8 @@ class Ids:
         # Behind the last id, at -1, stands one like no other, for the slots that are empty.
         self._words = [np.append(word, np.uint64(0)) for word in words]
         self._length = np.append(written.length, -1).astype(np.int32)
-        bits = max(4, len(ids).bit_length() + 3)
+        # Slots are many while they fit the processor's cache, for then there are few collisions.
+        bits = max(4, len(ids).bit_length() + (3 if len(ids) < 1 << 17 else 1))
         self._shift = np.uint64(64 - bits)
         self._slots = np.full(1 << bits, -1, np.int32)
         self._fill(_hashes(words, len(ids)))
@@ -82,9 +86,15 @@ class Ids:
     def _next(self, slot: Places) -> Places:
         return (slot + 1) & (len(self._slots) - 1)
 
-    def find(self, ids: pa.StringArray) -> Codes:
+    def find(self, ids: pa.Array | pa.ChunkedArray) -> Codes:
         """The code of each id, UNKNOWN for one that is not among them."""
-        return self.find_in(_laid_out(ids))
+        chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+        found = [
+            self.find_in(_laid_out(chunk.slice(place, _TOGETHER)))
+            for chunk in chunks
+            for place in range(0, len(chunk), _TOGETHER)
+        ]
+        return np.concatenate(found) if found else np.zeros(0, np.int32)
 
     def find_in(self, written: Written) -> Codes:
         """The code of each id that is written there, UNKNOWN for one that is not among them."""
