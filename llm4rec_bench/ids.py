@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 UNKNOWN = -2
 """The code of an id that is not among those looked for."""
@@ -25,7 +26,7 @@ _WORD = 8
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: Fibonacci hashing (Knuth, 1973, 6.4)."""
 
-_TOGETHER = 1 << 17
+_TOGETHER = 1 << 15
 """Ids of a column that are looked for in one go, so that memory stays bounded."""
 
 _UP_TO = np.array([(1 << 8 * size) - 1 for size in range(_WORD)] + [(1 << 64) - 1], np.uint64)
@@ -61,17 +62,20 @@ class Ids:
     """A fixed set of ids, each with a code: its place among them."""
 
     def __init__(self, ids: pa.StringArray) -> None:
-        written = _laid_out(ids)
-        longest = int(written.length.max(initial=0))
-        words = [written.word(number) for number in range(-(-longest // _WORD))]
+        length = pc.binary_length(ids).to_numpy()
         # Behind the last id, at -1, stands one like no other, for the slots that are empty.
-        self._words = [np.append(word, np.uint64(0)) for word in words]
-        self._length = np.append(written.length, -1).astype(np.int32)
+        self._length = np.append(length, np.int32(-1))
+        width = -(-int(length.max(initial=0)) // _WORD)
+        self._words = [np.zeros(len(ids) + 1, np.uint64) for _ in range(width)]
+        for place in range(0, len(ids), _TOGETHER):
+            written = _laid_out(ids.slice(place, _TOGETHER))
+            for number, words in enumerate(self._words):
+                words[place : place + len(written.start)] = written.word(number)
         # Slots are many while they fit the processor's cache, for then there are few collisions.
         bits = max(4, len(ids).bit_length() + (3 if len(ids) < 1 << 17 else 1))
         self._shift = np.uint64(64 - bits)
         self._slots = np.full(1 << bits, -1, np.int32)
-        self._fill(_hashes(words, len(ids)))
+        self._fill(_hashes(self._words, len(ids) + 1)[:-1])
 
     def _fill(self, hashes: Words) -> None:
         """Give every id a slot: the one its hash says, or the next that is free."""

@@ -45,7 +45,8 @@ def breadth(run: Run) -> Breadth | None:
     task, split = run.task, run.header.split
     shown = np.zeros(len(task.items), np.int64)
     for top in run.top:
-        shown += np.bincount(top.ravel(), minlength=len(task.items) + 1)[1:]
+        for place in top.T:
+            shown += np.bincount(place, minlength=len(task.items) + 1)[1:]
     total = int(shown.sum())
     if not total:
         return None

@@ -31,6 +31,10 @@ DEPTH = 100
 """Longest ranking a run file may hold."""
 
 
+_TOGETHER = 1 << 18
+"""Interactions that are looked at in one go, so that memory stays bounded."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskView:
     """What a method may see while it is fitted."""
@@ -152,7 +156,7 @@ class Task:
 
     def request_ids(self, split: str) -> pa.StringArray:
         """Ids of a split's requests, in order."""
-        return self._of_split(tables.REQUESTS, split, ["request_id"])["request_id"].combine_chunks()
+        return self._made_of(tables.REQUESTS, split, request_id=_together)["request_id"]
 
     def pools(self, split: str, track: str) -> Codes:
         """Item rows of the candidates: shape (requests, permutations, size)."""
@@ -160,52 +164,64 @@ class Task:
         return self._once(("pools", split, track), lambda: self._read_pools(table, split))
 
     def _read_pools(self, table: str, split: str) -> Codes:
-        pools = self._of_split(table, split, ["items"])["items"].combine_chunks()
-        codes = self.items.encode(pools.flatten())
-        return codes.reshape(len(pools) // PERMUTATIONS, PERMUTATIONS, -1)
+        codes: Codes = self._made_of(table, split, items=self._cells)["items"][0]
+        requests = len(self.targets(split).items)
+        return codes.reshape(requests, PERMUTATIONS, -1)
+
+    def _cells(self, lists: pa.ChunkedArray) -> tuple[Codes, npt.NDArray[np.int32]]:
+        """Item rows of a column of lists, end to end, and how long the lists are."""
+        lengths = pc.list_value_length(lists).to_numpy()
+        return self.items.encode(pc.list_flatten(lists)), lengths
 
     def histories(self, split: str) -> Histories:
         """The histories of a split's requests as item rows."""
         return self._once(("histories", split), lambda: self._read_histories(split))
 
     def _read_histories(self, split: str) -> Histories:
-        history = self._of_split(tables.REQUESTS, split, ["history"])["history"].combine_chunks()
-        lengths = pc.list_value_length(history).to_numpy()
+        codes, lengths = self._made_of(tables.REQUESTS, split, history=self._cells)["history"]
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        return Histories(self.items.encode(history.flatten()), offsets)
+        return Histories(codes, offsets)
 
     def targets(self, split: str) -> Targets:
         """The relevant items of a split's requests. For the scorer alone."""
         return self._once(("targets", split), lambda: self._read_targets(split))
 
     def _read_targets(self, split: str) -> Targets:
-        table = self._of_split(tables.TARGETS, split, ["items", "tied"])
-        relevant = table["items"].combine_chunks()
-        lengths = pc.list_value_length(relevant).to_numpy()
+        made = self._made_of(tables.TARGETS, split, items=self._cells, tied=_array)
+        codes, lengths = made["items"]
         padded = np.full((len(lengths), lengths.max(initial=1)), -1, np.int32)
-        padded[np.arange(padded.shape[1])[None, :] < lengths[:, None]] = self.items.encode(
-            relevant.flatten()
-        )
-        return Targets(padded, table["tied"].to_numpy())
+        padded[np.arange(padded.shape[1])[None, :] < lengths[:, None]] = codes
+        return Targets(padded, made["tied"])
 
     def visible(self, split: str) -> Visible:
         """What the interactions that a split may see amount to, without keeping them."""
         return self._once(("visible", split), lambda: self._read_visible(split))
 
     def _read_visible(self, split: str) -> Visible:
-        asked = self._of_split(tables.REQUESTS, split, ["user_id", "timestamp"])
-        wanted = ["user_id", "item_id", "timestamp", "part"]
-        table = self._read(tables.INTERACTIONS, wanted)
-        seen = slice(None) if split == TEST else pc.equal(table["part"], "train").to_numpy()
-        items = self.items.encode(table["item_id"])[seen]
+        asked = self._made_of(tables.REQUESTS, split, user_id=_together, timestamp=_seconds)
         users = Ids(pc.unique(asked["user_id"]))
-        user = users.find(table["user_id"])[seen]
-        timestamp = pc.fill_null(table["timestamp"], 0).to_numpy()[seen]
-        last = np.zeros(len(asked), np.int64)
-        last[user[user >= 0]] = timestamp[user >= 0]  # in time order: the last one stays
-        pause = pc.fill_null(asked["timestamp"], 0).to_numpy() - last[users.find(asked["user_id"])]
-        return Visible(np.bincount(items, minlength=len(self.items)), pause)
+        asking = users.find(asked.pop("user_id"))
+        made = self._read(
+            tables.INTERACTIONS,
+            {
+                "user_id": users.find,
+                "item_id": self.items.encode,
+                "timestamp": _seconds,
+                "part": lambda part: _array(pc.equal(part, "train")),
+            },
+        )
+        last, events = np.zeros(len(asking), np.int64), np.zeros(len(self.items), np.int64)
+        for place in range(0, len(made["part"]), _TOGETHER):
+            user, item, timestamp, train = (
+                made[name][place : place + _TOGETHER]
+                for name in ("user_id", "item_id", "timestamp", "part")
+            )
+            seen = np.ones_like(train) if split == TEST else train
+            events += np.bincount(item[seen], minlength=len(events))
+            seen = seen & (user >= 0)
+            last[user[seen]] = timestamp[seen]  # in time order: the last one stays
+        return Visible(events, asked["timestamp"] - last[asking])
 
     def log(self, split: str) -> Log:
         """The interactions that a method may see when it ranks `split`."""
@@ -240,34 +256,63 @@ class Task:
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:
         """Read every table against its digest; raises TaskDataError at the first that differs."""
         for name in self.manifest.tables:
-            self._read(name, [])
+            self._read(name, {})
             progress(name)
 
     def _table(self, name: str) -> pa.Table:
         """A whole table, which is kept."""
-        return self._once(("table", name), lambda: self._read(name, None))
 
-    def _read(self, name: str, columns: list[str] | None) -> pa.Table:
-        """Some columns of a table, verified when it is first read."""
-        if ("table", name) in self._kept:
-            return self._table(name).select(columns) if columns else self._table(name)
+        def read() -> pa.Table:
+            names = tables.schema(name).names
+            return pa.table(self._read(name, dict.fromkeys(names, lambda column: column)))
+
+        return self._once(("table", name), read)
+
+    def _of_split(self, table: str, split: str) -> pa.Table:
+        """The rows of one split of a whole table."""
+        whole = self._table(table)
+        return whole.filter(pc.equal(whole["split"], _known(split)))
+
+    def _made_of(self, table: str, split: str, **columns: Callable[[Any], Any]) -> dict[str, Any]:
+        """What the functions make of the rows of one split in their columns."""
+        inside: list[pa.ChunkedArray] = []
+
+        def of_split(make: Callable[[Any], Any]) -> Callable[[pa.ChunkedArray], Any]:
+            return lambda column: make(column.filter(inside[0]))
+
+        first = {"split": lambda column: inside.append(pc.equal(column, _known(split)))}
+        return self._read(table, first | {name: of_split(make) for name, make in columns.items()})
+
+    def _read(self, name: str, columns: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+        """What is made of some columns of a table, which is verified when it is first read."""
         digest = None if name in self._verified else self.manifest.tables[name].digest
-        read = tables.read_table(self.folder, name, digest, columns)
+        made = tables.read_columns(self.folder, name, digest, columns)
         self._verified.add(name)
-        return read
-
-    def _of_split(self, table: str, split: str, columns: list[str] | None = None) -> pa.Table:
-        """The rows of one split: all columns of a table that is kept, or some, read anew."""
-        if split not in SPLITS:
-            raise UsageError(f"no split is called {split!r}; expected one of {', '.join(SPLITS)}")
-        whole = self._read(table, [*columns, "split"]) if columns else self._table(table)
-        return whole.filter(pc.equal(whole["split"], split))
+        return made
 
     def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:  # noqa: ANN401
         """What `make` makes, which is kept for the next time."""
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
+
+
+def _known(split: str) -> str:
+    if split not in SPLITS:
+        raise UsageError(f"no split is called {split!r}; expected one of {', '.join(SPLITS)}")
+    return split
+
+
+def _together(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks()
+
+
+def _array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    return column.to_numpy()
+
+
+def _seconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    return _array(pc.fill_null(column, 0) if column.null_count else column)
 
 
 def open_task(recipe_folder: Path, data_folder: Path | None = None) -> Task:

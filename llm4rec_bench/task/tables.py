@@ -10,10 +10,10 @@ compression, chunking and dictionary encoding leave it alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,6 +102,10 @@ def parquet_path(folder: Path, table: str) -> Path:
     return folder / "data" / f"{table}.parquet"
 
 
+_TOGETHER = 1 << 17
+"""Rows that are encoded in one go, so that memory stays bounded."""
+
+
 class _Hash(Protocol):
     def update(self, data: bytes | memoryview, /) -> None: ...
 
@@ -115,7 +119,7 @@ def _digest_of(rows: int, columns: Iterable[tuple[pa.Field, pa.ChunkedArray]]) -
     hashed = sha256(f"llm4rec-bench table {rows}\n".encode())
     for field, column in columns:
         hashed.update(f"{field.name} {_type_name(field.type)}\n".encode())
-        _encode(column.combine_chunks(), hashed)
+        _encode([part for chunk in column.chunks for part in _parts(chunk)], field.type, hashed)
     return f"sha256:{hashed.hexdigest()}"
 
 
@@ -124,23 +128,32 @@ def _type_name(kind: pa.DataType) -> str:
     return f"list<{_type_name(kind.value_type)}>" if pa.types.is_list(kind) else str(kind)
 
 
-def _encode(column: pa.Array, hashed: _Hash) -> None:
-    if isinstance(column, pa.ChunkedArray):  # combine_chunks keeps an empty one chunked
-        column = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
-    hashed.update(column.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
-    if pa.types.is_list(column.type):
-        lengths = pc.fill_null(pc.list_value_length(column), 0)
-        hashed.update(lengths.to_numpy().astype("<i8").tobytes())
-        _encode(pc.list_flatten(column), hashed)
-    elif pa.types.is_string(column.type):
-        text = pc.fill_null(column, "")
-        hashed.update(pc.binary_length(text).to_numpy().astype("<i8").tobytes())
-        for chunk in _utf8(text):
-            hashed.update(chunk)
-    elif pa.types.is_boolean(column.type):
-        _numbers(pc.fill_null(column, False).cast(pa.uint8()), hashed)
+def _parts(column: pa.Array) -> list[pa.Array]:
+    """A column in parts of bounded length, which share its memory."""
+    return [column.slice(place, _TOGETHER) for place in range(0, len(column), _TOGETHER)]
+
+
+def _encode(parts: Sequence[pa.Array], kind: pa.DataType, hashed: _Hash) -> None:
+    """Hash a column that is given in parts; how it is parted leaves the digest alone."""
+    for part in parts:
+        hashed.update(part.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
+    if pa.types.is_list(kind):
+        for part in parts:
+            _numbers(pc.fill_null(pc.list_value_length(part), 0).cast(pa.int64()), hashed)
+        cells = [cell for part in parts for cell in _parts(pc.list_flatten(part))]
+        _encode(cells, kind.value_type, hashed)
+    elif pa.types.is_string(kind):
+        texts = [pc.fill_null(part, "") if part.null_count else part for part in parts]
+        for text in texts:
+            _numbers(pc.binary_length(text).cast(pa.int64()), hashed)
+        for text in texts:
+            for chunk in _utf8(text):
+                hashed.update(chunk)
     else:
-        _numbers(pc.fill_null(column, pa.scalar(0, column.type)), hashed)
+        boolean = pa.types.is_boolean(kind)
+        for part in parts:
+            known = pc.fill_null(part, pa.scalar(0, kind) if not boolean else False)
+            _numbers(known.cast(pa.uint8()) if boolean else known, hashed)
 
 
 def _numbers(column: pa.Array, hashed: _Hash) -> None:
@@ -178,34 +191,49 @@ def write_table(path: Path, table: pa.Table) -> None:
     partial.replace(path)
 
 
-def read_table(
-    folder: Path, table: str, digest: str | None, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """A table of a frozen task, or some columns of it, its rows checked against `digest`.
+def read_table(folder: Path, table: str, digest: str) -> pa.Table:
+    """A table of a frozen task, its rows checked against `digest`; see `read_columns`."""
+    return pa.table(read_columns(folder, table, digest, dict.fromkeys(schema(table).names, _same)))
 
-    All columns are looked at, one at a time, and only those asked for are kept; where
-    `digest` is None, the others are not read. Raises TaskDataError naming the file where it
-    is missing, unreadable or different.
+
+def _same(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column
+
+
+def read_columns(
+    folder: Path,
+    table: str,
+    digest: str | None,
+    columns: Mapping[str, Callable[[pa.ChunkedArray], Any]],
+) -> dict[str, Any]:
+    """What is made of some columns of a frozen task's table, its rows checked against `digest`.
+
+    Columns are read one at a time, in the order of the table, and given to the function that
+    stands for them in `columns`, so that no more than one lies in memory. The others are read
+    as well, to be checked, unless `digest` is None. Raises TaskDataError naming the file
+    where it is missing, unreadable or different.
     """
     path = parquet_path(folder, table)
-    kept: dict[str, pa.ChunkedArray] = {}
+    made: dict[str, Any] = {}
     found = None
     try:
         # ParquetFile rather than read_table, which loads the dataset machinery first.
         with pq.ParquetFile(path) as file:
             if file.schema_arrow.names != schema(table).names:
-                raise pa.ArrowInvalid(f"columns are {', '.join(file.schema_arrow.names)}")
+                raise pa.ArrowInvalid(f"its columns are {', '.join(file.schema_arrow.names)}")
 
-            def read(wanted: Sequence[str]) -> Iterator[tuple[pa.Field, pa.ChunkedArray]]:
+            def read(names: Collection[str]) -> Iterator[tuple[pa.Field, pa.ChunkedArray]]:
                 for field in schema(table):
-                    if field.name in wanted:
+                    if field.name in names:
                         column = file.read([field.name]).column(0).cast(field.type)
-                        if columns is None or field.name in columns:
-                            kept[field.name] = column
+                        if field.name in columns:
+                            made[field.name] = columns[field.name](column)
                         yield field, column
+                        del column
+                        pa.default_memory_pool().release_unused()  # what decoding it took
 
             if digest is None:
-                deque(read(columns or schema(table).names), maxlen=0)
+                deque(read(columns), maxlen=0)
             else:
                 found = _digest_of(file.metadata.num_rows, read(schema(table).names))
     except FileNotFoundError:
@@ -219,7 +247,7 @@ def read_table(
             f"{path}: table {table} differs from the frozen one: "
             f"found {found}, expected {digest}; download the task again"
         )
-    return pa.table(kept)
+    return made
 
 
 def _first_line(error: Exception) -> str:
