@@ -17,7 +17,8 @@ from llm4rec_bench.compare import has_its_ranks, shared_ranks
 from llm4rec_bench.errors import CardRefused
 from llm4rec_bench.files import replace_text
 from llm4rec_bench.run.lines import run_digest
-from llm4rec_bench.scoring import SCORER, Score
+from llm4rec_bench.scoring import SCORER, Alarm, Score
+from llm4rec_bench.scoring.alarms import CODES
 from llm4rec_bench.split import TEST
 from llm4rec_bench.store import known_tasks, recipe_folder
 from llm4rec_bench.submission import CARD, Card, read_card, run_files
@@ -41,6 +42,7 @@ orders items by visible events, *as given* keeps the candidates as they came, an
 best that the pool allows. ± is the deviation between repeated runs; *valid* the share of rows whose
 status is ok and that rank something; *tokens* the mean of prompt and completion tokens a request.
 Latency is per request on the hardware named by the entry, so compare it only within one hardware.
+Below a table stands what calls for a look (⚠); it is a warning, not a verdict.
 """
 
 SAMPLED = (
@@ -179,12 +181,35 @@ def _table(entries: Sequence[Entry]) -> str:
         ["---:", "---", *["---:"] * (len(metrics) + 4), "---"],
         *(row for _, row in rows),
     ]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    rows_of_text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "\n".join([rows_of_text, *_alarms(entries)])
+
+
+def _alarms(entries: Sequence[Entry]) -> list[str]:
+    """What the scorer, or a look at the other entries, found suspicious; a paragraph each."""
+    found = []
+    for entry in entries:
+        told = list(entry.score.alarms)
+        twins = [
+            other.card.name
+            for other in sorted(entries, key=lambda entry: entry.card.name)
+            if other is not entry and other.score.top_digest == entry.score.top_digest
+        ]
+        if twins:
+            same = f"{CODES['same-rankings']}: {', '.join(twins)}"
+            told.append(Alarm("same-rankings", same))
+        found += [
+            f"⚠ {escaped(entry.card.title)}: {escaped(alarm.message)} "
+            f"(`{alarm.code if alarm.code in CODES else 'unknown'}`)\n"
+            for alarm in told
+        ]
+    return sorted(found)
 
 
 def _row(entry: Entry, metrics: Sequence[str]) -> list[str]:
     score, card = entry.score, entry.card
-    latency = [score.latency_ms.get(name) for name in ("p50", "p95")]
+    known = {} if score.latency is None else score.latency.percentiles
+    latency = [known[name].value if name in known else None for name in ("p50", "p95")]
     return [
         f"[{escaped(card.title)}](submissions/{card.name})",
         *(_with_interval(score, metric) for metric in metrics),
@@ -203,8 +228,8 @@ def _with_interval(score: Score, metric: str) -> str:
 
 
 def _tokens(score: Score) -> str:
-    used = [score.tokens_per_request.get(kind) for kind in ("prompt", "completion")]
-    known = [value for value in used if value is not None]
+    used = [score.tokens.get(kind) for kind in ("prompt", "completion")]
+    known = [tokens.mean for tokens in used if tokens is not None]
     return f"{sum(known):,.0f}" if known else "–"
 
 

@@ -85,10 +85,35 @@ def bootstrap(
     pattern; `counts` (patterns,) says how many requests have it. All metrics share the
     resamples. RandomState is used because NumPy promises never to change its stream.
     """
+    means = _resampled(values, counts)
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def bootstrap_ratios(
+    sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """The same for a mean over what requests hold, of which they hold different numbers.
+
+    A request with pattern p holds `sizes[p]` values whose sum is `sums[p]`; whole requests
+    are resampled. Resamples that hold none are left out.
+    """
+    means = _resampled(np.column_stack([sums, sizes]), counts)
+    some = means[means[:, 1] > 0]
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = np.quantile(some[:, 0] / some[:, 1], [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def _resampled(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Means of each resample: shape (RESAMPLES, metrics)."""
     requests = int(counts.sum())
     random = np.random.RandomState(SEED)
     together = max(1, _CELLS // len(counts))  # blocks draw from one stream: equal to one call
-    means = np.concatenate(
+    return np.concatenate(
         [
             random.multinomial(requests, counts / requests, size=min(together, RESAMPLES - done))
             @ values
@@ -96,9 +121,6 @@ def bootstrap(
             for done in range(0, RESAMPLES, together)
         ]
     )
-    tail = (1.0 - LEVEL) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def deviation_between(means: Sequence[float]) -> float | None:
@@ -106,13 +128,46 @@ def deviation_between(means: Sequence[float]) -> float | None:
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
-def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
+class Percentile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A percentile with its interval."""
+
+    value: float
+    low: float
+    high: float
+    """Observations between which it lies with at least 95 % confidence, whatever the
+    distribution (David and Nagaraja, Order Statistics, 7.1)."""
+
+
+def percentiles(values: npt.NDArray[np.float64]) -> dict[str, Percentile]:
     """The percentiles of `values` that so many observations support, by name."""
-    return {
-        name: rounded(float(np.quantile(values, q)))
-        for name, (q, enough) in PERCENTILES.items()
-        if len(values) >= enough
-    }
+    ordered = np.sort(values)
+    found = {}
+    for name, (q, enough) in PERCENTILES.items():
+        if len(ordered) >= enough:
+            low, high = order_statistics(len(ordered), q)
+            bounds = ordered[low - 1], ordered[high - 1]
+            found[name] = Percentile(*map(rounded, (np.quantile(ordered, q), *bounds)))
+    return found
+
+
+def order_statistics(number: int, q: float) -> tuple[int, int]:
+    """The 1-based places of two among `number` ordered observations that enclose quantile q.
+
+    They are the closest with at most 2.5 % beyond each; how many observations lie below the
+    quantile is binomial. Where even the first or the last is too close, that one is given.
+    """
+    # Beyond twelve standard deviations from its mean there is nothing that could matter.
+    centre, reach = number * q, 12.0 * math.sqrt(number * q * (1.0 - q)) + 1.0
+    first, last = max(0, int(centre - reach)), min(number, int(centre + reach) + 1)
+    below = np.arange(first, last + 1)
+    steps = np.log((number - below[:-1]) / (below[:-1] + 1.0)) + math.log(q / (1.0 - q))
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    shares = np.exp(logs - logs.max())
+    at_most = np.cumsum(shares) / shares.sum()
+    tail = (1.0 - LEVEL) / 2.0
+    low = first + int(np.searchsorted(at_most, tail, side="right"))
+    high = first + int(np.searchsorted(at_most, 1.0 - tail)) + 1
+    return max(low, 1), min(high, number)
 
 
 FLIPS = 10_000

@@ -22,7 +22,8 @@ from llm4rec_bench.leaderboard import (
     read_entries,
     save_scores,
 )
-from llm4rec_bench.statistics import Interval
+from llm4rec_bench.scoring import Latency, Tokens
+from llm4rec_bench.statistics import Interval, Percentile
 from llm4rec_bench.submission import Card
 from tests.scoring.test_score import random_rows, write_run
 
@@ -207,8 +208,11 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     found = msgspec.structs.replace(
         base["ranking"],
         metrics=metrics,
-        latency_ms={"mean": 5.0, "p50": 1.234},
-        tokens_per_request={"prompt": 1200.4, "completion": 30.0, "cached": 900.0},
+        latency=Latency(20, 5.0, {"p50": Percentile(1.234, 1.0, 2.0)}, 200.0),
+        tokens={
+            kind: Tokens(300, mean)
+            for kind, mean in (("prompt", 1200.4), ("completion", 30.0), ("cached", 900.0))
+        },
     )
     (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
     share = f"{found.validity.valid_share:.1%}"

@@ -13,9 +13,12 @@ from scipy import stats
 
 from llm4rec_bench.statistics import (
     PERCENTILES,
+    Percentile,
     bootstrap,
+    bootstrap_ratios,
     deviation_between,
     mean,
+    order_statistics,
     percentiles,
     rounded,
 )
@@ -113,11 +116,39 @@ def test_a_single_run_has_no_deviation() -> None:
 def test_percentiles_by_hand() -> None:
     # Of 0, 1 … 1000 the quantile q is 1000 q, whatever the order.
     values = np.random.default_rng(2).permutation(1001).astype(float)
-    assert percentiles(values) == {"p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0}
+    found = {name: by.value for name, by in percentiles(values).items()}
+    assert found == {"p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0}
 
 
 def test_percentiles_lie_between_observations() -> None:
-    assert percentiles(np.array([1.0] * 6 + [2.0] * 6)) == {"p50": 1.5}
+    assert percentiles(np.array([1.0] * 6 + [2.0] * 6)) == {"p50": Percentile(1.5, 1.0, 2.0)}
+
+
+@settings(max_examples=200)
+@given(st.integers(11, 100_000), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_order_statistics_enclose_a_quantile_as_scipy_counts(number: int, q: float) -> None:
+    low, high = order_statistics(number, q)
+    # Places beyond the ends would be needed for the level; then the ends are given.
+    below = stats.binom(number, q)
+    assert low == 1 or below.cdf(low - 1) <= 0.025 + 1e-9
+    assert below.cdf(low) > 0.025 - 1e-9
+    assert high == number or below.cdf(high - 1) >= 0.975 - 1e-9
+    assert below.cdf(high - 2) < 0.975 + 1e-9
+
+
+def test_the_interval_of_a_percentile_covers_it_as_often_as_it_says() -> None:
+    random = np.random.default_rng(7)
+    draws = random.exponential(size=(2000, 200))
+    covered = [by.low <= np.log(2) <= by.high for by in (percentiles(row)["p50"] for row in draws)]
+    assert 0.945 <= np.mean(covered) <= 0.985
+
+
+def test_a_ratio_is_resampled_by_whole_requests() -> None:
+    # One value a request is a mean like any other; groups of equal size change nothing.
+    values, counts = np.array([0.0, 0.5, 1.0]), np.array([20, 30, 50])
+    (expected,) = bootstrap(values[:, None], counts)
+    assert bootstrap_ratios(values, np.ones(3, np.int64), counts) == pytest.approx(expected)
+    assert bootstrap_ratios(3 * values, np.full(3, 3), counts) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("name", "enough"), [("p50", 11), ("p90", 64), ("p95", 130), ("p99", 662)])

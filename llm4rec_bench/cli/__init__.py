@@ -5,6 +5,7 @@ Commands import what they need when they run, so that ``--help`` answers at once
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
@@ -22,12 +23,21 @@ ISSUES = "https://github.com/llm4rec-bench/llm4rec-bench/issues"
 
 def main() -> None:
     """Run the command line; every way to fail ends in a message and a documented exit code."""
-    if sys.argv[1:2] and sys.argv[1] in _WITHOUT_PANDAS:
-        sys.meta_path.insert(0, _NoPandas())
+    if sys.argv[1:2] and sys.argv[1] in _LEAN:
+        lean()
     sys.exit(_exit_code())
 
 
-_WITHOUT_PANDAS = {"check", "compare", "score", "tasks"}
+def lean() -> None:
+    """Set Arrow up for a command that reads much and keeps little; before Arrow is loaded.
+
+    Its own allocator keeps what a table took to decode, a quarter of all memory.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    sys.meta_path.insert(0, _NoPandas())
+
+
+_LEAN = {"check", "compare", "score", "tasks"}
 
 
 class _NoPandas:

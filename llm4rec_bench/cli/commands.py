@@ -13,7 +13,7 @@ from llm4rec_bench import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm4rec_bench.scoring import Score
+    from llm4rec_bench.scoring import Prices, Score
     from llm4rec_bench.submission import Card
     from llm4rec_bench.task import Task
 
@@ -149,10 +149,28 @@ def check(files: tuple[Path, ...]) -> None:
 @click.argument("files", nargs=-1, required=True, type=_ANY_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file and line.")
 @click.option("--save", is_flag=True, help="Write scores.json into submission folders.")
-def score(files: tuple[Path, ...], as_json: bool, save: bool) -> None:
-    """Score run FILES, or all runs in folders: values, intervals, floors and ceiling."""
+@click.option("--prices", "table", type=_ANY_PATH, help="Work out the cost by this price table.")
+@click.option("--model", help="The table's row to use, where it has several.")
+def score(
+    files: tuple[Path, ...], as_json: bool, save: bool, table: Path | None, model: str | None
+) -> None:
+    """Score run FILES, or all runs in folders: values, intervals, floors and ceiling.
+
+    A price table is TOML: version, date, currency, source, and for each model a table
+    [models."NAME"] with the prices of a million tokens: prompt, completion and, where
+    it differs, cached.
+    """
     import msgspec
 
+    from llm4rec_bench.scoring import cost, read_prices
+
+    prices = None if table is None else read_prices(table)
+    if prices is not None:
+        model = _only_model(prices, model)
+        if save:
+            raise click.BadParameter("--save keeps what is true for ever; prices are not")
+    elif model is not None:
+        raise click.BadParameter("--model names a row of --prices")
     if save:
         from llm4rec_bench.leaderboard import SCORES, read_submission, save_scores
         from llm4rec_bench.submission import read_card
@@ -165,18 +183,29 @@ def score(files: tuple[Path, ...], as_json: bool, save: bool) -> None:
 
     def told(path: Path, found: Score) -> None:
         saved.setdefault(path.parent, []).append(found)
+        dear = None if prices is None or model is None else cost(found, prices, model)
         if as_json:
-            click.echo(msgspec.json.encode(found).decode())
+            costs = {} if prices is None else {"cost": dear}
+            encoded = msgspec.json.encode(msgspec.to_builtins(found) | costs)
+            click.echo(encoded.decode())
         else:
             from llm4rec_bench.cli import show
 
-            show.score_table(found)
+            show.score_table(found, dear)
 
     _each_scored(files, told)
     for folder in files if save else ():
         save_scores(folder, saved.get(folder, []))
         read_submission(folder)
         click.echo(f"{folder / SCORES}: {len(saved[folder])} scores", err=True)
+
+
+def _only_model(prices: Prices, model: str | None) -> str:
+    """The model whose prices count."""
+    if model is None and len(prices.models) != 1:
+        known = ", ".join(prices.models) or "none"
+        raise click.BadParameter(f"name one of the models with --model: {known}")
+    return next(iter(prices.models)) if model is None else model
 
 
 def _each_scored(files: tuple[Path, ...], told: Callable[[Path, Score], None]) -> None:

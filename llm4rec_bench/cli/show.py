@@ -17,13 +17,13 @@ from llm4rec_bench import store
 from llm4rec_bench.compare import Comparison, Pair
 from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
-from llm4rec_bench.scoring import Score
+from llm4rec_bench.scoring import Agreement, Cost, Score
 from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 
 _REFERENCES = {
     "random": "random",
-    "popularity": "popularity",
-    "as_given": "as given",
+    "popularity": "popular",
+    "as_given": "given",
     "ceiling": "ceiling",
 }
 """Floors and ceiling as column heads."""
@@ -70,13 +70,13 @@ def task_details(task_id: str) -> None:
         click.echo(msgspec.json.encode(header).decode())
 
 
-def score_table(score: Score) -> None:
+def score_table(score: Score, cost: Cost | None = None) -> None:
     """One score: each metric with its interval, floors and ceiling, then how it was made."""
     runs = "" if score.runs == 1 else f", {score.runs} runs"
     split = "" if score.split == "test" else f", {score.split} split"
     table = Table(
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=(0, 0),  # so that all columns fit a terminal of 80
         title=f"{escape(printable(score.name))} on {score.task} {score.track}"
         f" ({score.requests:,} requests{runs}{split})",
         title_justify="left",
@@ -86,7 +86,13 @@ def score_table(score: Score) -> None:
         for name, head in _REFERENCES.items()
         if name in score.references(next(iter(score.metrics)))
     }
-    columns = ["value", "95 % interval", *["± runs"] * (score.runs > 1), *references.values()]
+    columns = [
+        "value",
+        "95 % interval",
+        *["± runs"] * (score.runs > 1),
+        "scaled",
+        *references.values(),
+    ]
     table.add_column("metric", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
@@ -94,11 +100,12 @@ def score_table(score: Score) -> None:
         spread = [] if found.std_between_runs is None else [f"{found.std_between_runs:.4f}"]
         floors = [f"{score.references(metric)[name]:.4f}" for name in references]
         interval = f"{found.low:.4f}–{found.high:.4f}"
-        table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, *floors)
+        scaled = f"{score.rescaled[metric]:.3f}"
+        table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, scaled, *floors)
     Console().print(table)
-    for remark in _remarks(score):
+    for remark in _remarks(score, cost):
         click.echo(textwrap.fill(remark, 80, subsequent_indent="  "))
-    if score.slices:
+    if score.slices or score.order is not None:
         Console().print(_slices(score))
     click.echo()
 
@@ -157,20 +164,21 @@ def _slice_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
-def _remarks(score: Score) -> list[str]:
-    """Validity, latency and tokens, a line each."""
-    valid = f"{score.validity.valid_share:.1%}"
-    lines = [f"valid {valid}, {score.validity.items_per_row:.1f} items a row"]
+def _remarks(score: Score, cost: Cost | None) -> list[str]:
+    """How valid, how fast and how dear it was, and what else there is to know, a line each."""
+    lines = ["scaled: 0 is chance, 1 the best that the pool allows"]
+    lines.append(
+        f"valid: {score.validity.valid_share:.1%} of rows, "
+        f"{score.validity.items_per_row:.1f} items a row"
+    )
     for what, counts in (("status", score.validity.statuses), ("dropped", score.validity.dropped)):
         if set(counts) - {"ok"}:
             lines.append(f"{what}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
-    for what, values in (
-        ("latency ms", score.latency_ms),
-        ("tokens a request", score.tokens_per_request),
-    ):
-        if values:
-            known = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
-            lines.append(f"{what}: {known}")
+    lines += [_speed(score), _dearness(score, cost)]
+    if score.agreement is not None:
+        lines.append(f"repeated runs: {_alike(score.agreement)}")
+    if score.order is not None and score.order.across_orders is not None:
+        lines.append(f"in another order: {_alike(score.order.across_orders)}")
     if score.breadth is not None:
         known = ", ".join(
             f"{name.replace('_', ' ')} {value:.3g}"
@@ -180,7 +188,48 @@ def _remarks(score: Score) -> list[str]:
         lines.append(f"first ten items: {known}")
     if score.floors.as_given is not None:
         lines.append("sampled metric: comparable only inside this task version")
-    return lines
+    return lines + [f"warning[{alarm.code}]: {alarm.message}" for alarm in score.alarms]
+
+
+def _speed(score: Score) -> str:
+    if score.latency is None:
+        return "latency: not stated"
+    known = ", ".join(
+        f"{name} {_short(by.value)} ({_short(by.low)}–{_short(by.high)})"
+        for name, by in score.latency.percentiles.items()
+    )
+    rate = score.latency.requests_per_second
+    lines = [f"latency: mean {_short(score.latency.mean)} ms", known]
+    lines.append("" if rate is None else f"{_short(rate)} requests a second, one after another")
+    return ", ".join(filter(None, lines)) + _stated(score, score.latency.rows)
+
+
+def _dearness(score: Score, cost: Cost | None) -> str:
+    if not score.tokens:
+        return "tokens: not stated"
+    kinds = (f"{_short(by.mean)} {kind}" for kind, by in score.tokens.items())
+    stated = _stated(score, max(by.rows for by in score.tokens.values()))
+    spent = f"tokens a request: {', '.join(kinds)}{stated}"
+    if cost is None:
+        return spent
+    return (
+        f"{spent}; {cost.per_1000_requests:.4g} {printable(cost.currency)} per 1,000 requests "
+        f"({printable(cost.model)}, prices {printable(cost.prices)} of {cost.date})"
+    )
+
+
+def _stated(score: Score, rows: int) -> str:
+    """By how many rows a thing is stated, where it is not all of them."""
+    share = rows / sum(score.validity.statuses.values())
+    return "" if share == 1.0 else f" (stated by {share:.1%} of rows)"
+
+
+def _alike(found: Agreement) -> str:
+    pairs = "a pair" if found.pairs == 1 else f"{found.pairs:,} pairs"
+    return (
+        f"the same item first in {found.first:.1%} of requests, "
+        f"{found.top10:.1%} of the first ten in common ({pairs} of runs)"
+    )
 
 
 def _short(value: float) -> str:
@@ -195,4 +244,9 @@ def _slices(score: Score) -> Table:
         (name, f"{requests:,}", f"{by.value:.4f}", f"{by.low:.4f}–{by.high:.4f}")
         for name, (requests, by) in found.items()
     ]
+    if score.order is not None:
+        rows += [
+            (f"given at {name}", f"{by.rows:,}", f"{by.value:.4f}", f"{by.low:.4f}–{by.high:.4f}")
+            for name, by in score.order.by_place.items()
+        ]
     return _slice_table(("slice", "requests", first, "95 % interval"), rows)

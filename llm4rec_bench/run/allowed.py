@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.errors import nearest_hint, shown
+from llm4rec_bench.pools import PERMUTATIONS
 from llm4rec_bench.task import Requests, Task
 
 Integers = npt.NDArray[np.int64]
@@ -40,6 +41,9 @@ class Allowed(Protocol):
         it has been ranked already, which is refused as well.
         """
 
+    def as_given(self, items: Codes, requests: Codes, run: int) -> Mask:
+        """Which rankings of two items or more keep the order in which `run` was given them."""
+
     def describe(self, found: str, requests: Requests, request: int) -> str:
         """What is wrong with an item that is refused."""
 
@@ -68,6 +72,9 @@ class Histories:
     def refuses_after(self, step: Codes) -> Mask:  # noqa: D102
         return step <= 1
 
+    def as_given(self, items: Codes, requests: Codes, run: int) -> Mask:  # noqa: D102
+        return np.zeros(len(items), bool)  # the catalogue has no order that a method is given
+
     def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
         return (
             f"{shown(found)} is in the history of request {shown(requests.ids[request])}; "
@@ -81,19 +88,25 @@ class Pools:
     code = "item-not-in-pool"
 
     def __init__(self, task: Task, split: str, track: str) -> None:
-        self._pools = task.pools(split, track)[:, 0]
+        self._pools = task.pools(split, track)
 
     def sizes(self, requests: Codes) -> Integers:  # noqa: D102
-        return np.where(requests < 0, 0, self._pools.shape[1])
+        return np.where(requests < 0, 0, self._pools.shape[2])
 
     def lists(self, requests: Codes, widest: int) -> Codes:  # noqa: D102
-        return np.where(requests[:, None] < 0, NOTHING, self._pools[requests, :widest])
+        return np.where(requests[:, None] < 0, NOTHING, self._pools[requests, 0, :widest])
 
     def refuses(self, listed: Mask) -> Mask:  # noqa: D102
         return ~listed
 
     def refuses_after(self, step: Codes) -> Mask:  # noqa: D102
         return step != 1
+
+    def as_given(self, items: Codes, requests: Codes, run: int) -> Mask:  # noqa: D102
+        width = min(items.shape[1], self._pools.shape[2])
+        given = self._pools[requests, run % PERMUTATIONS, :width]
+        ranked = items[:, :width] >= 0
+        return (ranked.sum(axis=1) > 1) & ((items[:, :width] == given) | ~ranked).all(axis=1)
 
     def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
         pool = requests[request].candidates or []

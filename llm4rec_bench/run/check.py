@@ -94,6 +94,8 @@ class Tally:
     items: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    as_given: int = 0
+    """Rankings of two items or more that keep the order in which candidates were given."""
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By kind: their sum, and how many rows state them."""
     latency_ms: list[npt.NDArray[np.float64]] = field(default_factory=list)
@@ -169,7 +171,7 @@ class Checker:
         self._items_allowed(rows)
         self.tally.add(rows)
         for number in np.unique(rows.number).tolist():
-            self._keep(rows, kept & (rows.number == number), self._answers_of(number))
+            self._keep(rows, kept & (rows.number == number), number)
 
     def _answers_of(self, number: int) -> _Answers:
         if number not in self._answers:
@@ -177,9 +179,11 @@ class Checker:
             self._answers[number] = _Answers(requests, targets, len(self.task.items))
         return self._answers[number]
 
-    def _keep(self, rows: Rows, those: Mask, answers: _Answers) -> None:
+    def _keep(self, rows: Rows, those: Mask, number: int) -> None:
+        answers = self._answers_of(number)
         whole = those.all()
         items, request = (each if whole else each[those] for each in (rows.items, rows.request))
+        self.tally.as_given += int(self._allowed.as_given(items, request, number).sum())
         top = items[:, :TOP]
         answers.top[request, : top.shape[1]] = np.where(top >= 0, top + 1, 0)
         if not items.shape[1]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec_bench.ids import Ids
-from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row
+from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row, unsound
 from llm4rec_bench.run.judge import judged_row
 from llm4rec_bench.run.lines import Block
 from llm4rec_bench.run.plain import EMPTY, Lists, no_lists, plain_lists
@@ -152,10 +152,13 @@ def _decoded(block: Block, plain: Lists) -> tuple[Lists, list[Row]]:
             with suppress(ValueError):
                 rows.append(_decoder.decode(line))
                 kept.append(place)
-    failed = [row.status in FAILED for row in rows]
-    if any(failed):  # with a list, such a line is not sound
-        empty = (plain.lengths[kept] == 0).tolist()
-        sound = [not gone or none for gone, none in zip(failed, empty, strict=True)]
+    sound = [row.status not in FAILED and row.cached_tokens is None for row in rows]
+    if not all(sound):  # these have rules of their own, one of which is about the list
+        lengths = plain.lengths[kept].tolist()
+        sound = [
+            plainly or (unsound(row) is None and (row.status not in FAILED or not length))
+            for plainly, row, length in zip(sound, rows, lengths, strict=True)
+        ]
         kept, rows = list(compress(kept, sound)), list(compress(rows, sound))
     return (plain if len(kept) == len(lines) else plain.of(np.array(kept, np.int64))), rows
 

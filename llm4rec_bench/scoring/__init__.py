@@ -1,11 +1,16 @@
 """From a checked run to a score."""
 
+from llm4rec_bench.scoring.alarms import Alarm
 from llm4rec_bench.scoring.breadth import Breadth
+from llm4rec_bench.scoring.cost import Cost, Prices, cost, read_prices
 from llm4rec_bench.scoring.floors import Floors
+from llm4rec_bench.scoring.order import Agreement, Order
 from llm4rec_bench.scoring.scorer import (
     SCORER,
+    Latency,
     Score,
     Slice,
+    Tokens,
     Validity,
     packed_ranks,
     score,
@@ -15,12 +20,21 @@ from llm4rec_bench.scoring.slices import slices_of
 
 __all__ = [
     "SCORER",
+    "Agreement",
+    "Alarm",
     "Breadth",
+    "Cost",
     "Floors",
+    "Latency",
+    "Order",
+    "Prices",
     "Score",
     "Slice",
+    "Tokens",
     "Validity",
+    "cost",
     "packed_ranks",
+    "read_prices",
     "score",
     "slices_of",
     "unpacked_ranks",

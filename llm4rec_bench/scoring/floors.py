@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,13 @@ class Floors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The best that the pool allows."""
     as_given: dict[str, float] | None = None
     """The candidates in the order in which the request held them; None without pools."""
+
+    def of(self, named: Sequence[str]) -> Floors:
+        """The same of some metrics."""
+        table = msgspec.structs.asdict(self).items()
+        return Floors(
+            **{key: values and {name: values[name] for name in named} for key, values in table}
+        )
 
 
 def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int) -> Floors:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Collection
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -16,11 +18,14 @@ import pyarrow as pa
 
 from llm4rec_bench.metrics import Metric, Ranks, per_request
 from llm4rec_bench.run import Run, Tally
+from llm4rec_bench.scoring.alarms import Alarm, AtOne, alarms
 from llm4rec_bench.scoring.breadth import Breadth, breadth
 from llm4rec_bench.scoring.floors import Floors, floors
+from llm4rec_bench.scoring.order import Agreement, Order, agreement, order
 from llm4rec_bench.scoring.slices import slices_of
 from llm4rec_bench.statistics import (
     Interval,
+    Percentile,
     bootstrap,
     deviation_between,
     distinct_rows,
@@ -60,6 +65,26 @@ class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropped: dict[str, int]
 
 
+class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Milliseconds from handing over a request to having its ranking."""
+
+    rows: int
+    """Rows that state it."""
+    mean: float
+    percentiles: dict[str, Percentile]
+    """Only those that so many rows support."""
+    requests_per_second: float | None
+    """One request after another; None where the mean is 0."""
+
+
+class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens of one kind."""
+
+    rows: int
+    """Rows that state them."""
+    mean: float
+
+
 class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the scorer computed of one run."""
 
@@ -75,13 +100,23 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: int
     metrics: dict[str, Interval]
     floors: Floors
+    rescaled: dict[str, float]
+    """Each metric on a scale from chance (0) to the ceiling (1)."""
     slices: dict[str, Slice]
     validity: Validity
     breadth: Breadth | None
-    latency_ms: dict[str, float]
-    """Mean and percentiles over rows that state a latency; only what their number supports."""
-    tokens_per_request: dict[str, float]
-    """Mean over rows that state them."""
+    latency: Latency | None
+    """None where no row states one."""
+    tokens: dict[str, Tokens]
+    """By kind; those that no row states are left out."""
+    agreement: Agreement | None
+    """Between repeated runs."""
+    order: Order | None
+    """What the order of the candidates did; None on the whole catalogue."""
+    alarms: list[Alarm]
+    """What calls for a look."""
+    top_digest: str
+    """``sha256:…`` of the first ten items of all rankings, equal for runs that rank alike."""
     ranks: str
     """What `packed_ranks` makes of the targets' ranks, so that saved scores can be compared
     request by request."""
@@ -104,7 +139,12 @@ def score(run: Run) -> Score:
     """The score of a run on its task."""
     header, task = run.header, run.task
     metrics = task.track(header.track).parsed_metrics()
-    patterns = _Patterns(metrics, run.ranks)
+    at_one = [Metric("recall", 1), Metric("mrr", 1)]
+    patterns = _Patterns([*metrics, *at_one], run.ranks)
+    everything = patterns.intervals()
+    named = [str(metric) for metric in metrics]
+    found = {name: everything[name] for name in named}
+    references = floors([*metrics, *at_one], task, header.track, header.split, len(run.ranks))
     return Score(
         format=FORMAT,
         scorer=SCORER,
@@ -116,18 +156,47 @@ def score(run: Run) -> Score:
         run_digest=run.digest,
         requests=run.ranks.shape[1],
         runs=len(run.ranks),
-        metrics=patterns.intervals(),
-        floors=floors(metrics, task, header.track, header.split, len(run.ranks)),
+        metrics=found,
+        floors=references.of(named),
+        rescaled={name: _rescaled(by.value, references, name) for name, by in found.items()},
         slices={
-            name: Slice(int(inside.sum()), patterns.intervals(inside))
+            name: Slice(int(inside.sum()), patterns.intervals(inside, named))
             for name, inside in slices_of(task, header.split).items()
         },
         validity=_validity(run.tally),
         breadth=breadth(run),
-        latency_ms=_latency(run.tally),
-        tokens_per_request=_tokens(run.tally),
+        latency=_latency(run.tally),
+        tokens=_tokens(run.tally),
+        agreement=agreement(run),
+        order=order(run, metrics[0]),
+        alarms=alarms(
+            found, references.ceiling, _at_one(everything, references, run.ranks), run.tally
+        ),
+        top_digest=_top_digest(run),
         ranks=packed_ranks(run.ranks),
     )
+
+
+def _rescaled(value: float, references: Floors, metric: str) -> float:
+    low, high = references.random[metric], references.ceiling[metric]
+    return rounded((value - low) / (high - low)) if high > low else 0.0
+
+
+def _at_one(found: dict[str, Interval], references: Floors, ranks: Ranks) -> AtOne:
+    floors_of_recall = [references.random, references.popularity, references.as_given or {}]
+    return AtOne(
+        recall=found["recall@1"].value,
+        mrr=found["mrr@1"].value if ranks.shape[2] == 1 else None,
+        reference=max(values.get("recall@1", 0.0) for values in floors_of_recall),
+        ceiling=references.ceiling["recall@1"],
+    )
+
+
+def _top_digest(run: Run) -> str:
+    hashed = sha256()
+    for top in run.top:
+        hashed.update(top.astype("<u4").tobytes())
+    return f"sha256:{hashed.hexdigest()}"
 
 
 def packed_ranks(ranks: Ranks) -> str:
@@ -165,10 +234,13 @@ class _Patterns:
         self._over_runs = self._values.mean(axis=1).T
         self._counts = np.bincount(self._of_request)
 
-    def intervals(self, inside: npt.NDArray[np.bool_] | None = None) -> dict[str, Interval]:
+    def intervals(
+        self, inside: npt.NDArray[np.bool_] | None = None, named: Collection[str] | None = None
+    ) -> dict[str, Interval]:
         """Means over runs, then over the requests `inside` (all of them, if None).
 
-        With their bootstrap intervals and the deviation between runs.
+        With their bootstrap intervals and the deviation between runs; of the metrics `named`,
+        or of all.
         """
         counts = self._counts
         if inside is not None:
@@ -180,6 +252,8 @@ class _Patterns:
         for metric, value, average, (low, high) in zip(
             self._metrics, self._values, over_runs.T, bounds, strict=True
         ):
+            if named is not None and str(metric) not in named:
+                continue
             spread = deviation_between([mean(one_run[some], counts) for one_run in value])
             found[str(metric)] = Interval(
                 rounded(mean(average, counts)),
@@ -199,11 +273,19 @@ def _validity(tally: Tally) -> Validity:
     )
 
 
-def _latency(tally: Tally) -> dict[str, float]:
+def _latency(tally: Tally) -> Latency | None:
     known = np.concatenate(tally.latency_ms)
-    return {"mean": rounded(known.mean()), **percentiles(known)} if len(known) else {}
+    if not len(known):
+        return None
+    average = float(known.mean())
+    return Latency(
+        rows=len(known),
+        mean=rounded(average),
+        percentiles=percentiles(known),
+        requests_per_second=rounded(1000.0 / average) if average > 0 else None,
+    )
 
 
-def _tokens(tally: Tally) -> dict[str, float]:
+def _tokens(tally: Tally) -> dict[str, Tokens]:
     known = tally.tokens.items()
-    return {kind: rounded(total / number) for kind, (total, number) in known if number}
+    return {kind: Tokens(rows, rounded(total / rows)) for kind, (total, rows) in known if rows}

@@ -1,81 +1,91 @@
-"""Reading, checking and scoring a run beside a peer that checks nothing."""
+"""Reading, checking and scoring a run beside peers that check nothing."""
 
 from __future__ import annotations
 
-import time
+import gzip
+import json
+import shutil
 from pathlib import Path
 
-import ir_measures
-import msgspec
-import numpy as np
 import pytest
 
-from llm4rec_bench.freeze import freeze, manifest_of, write_tables
-from llm4rec_bench.run import Header, read_run
-from llm4rec_bench.run.format import Row
-from llm4rec_bench.scoring import score
-from llm4rec_bench.task import FORMAT, Task
-from tests.benchmarks.test_freeze import RECIPE, synthetic
+from tests.benchmarks import scoring
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory) -> Task:
-    folder = tmp_path_factory.mktemp("task")
-    made, counts = freeze(RECIPE, synthetic(500_000))
-    write_tables(folder, made)
-    return Task(RECIPE, manifest_of(RECIPE, made, counts), folder)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100,000 requests."""
+    made = tmp_path_factory.mktemp("100k")
+    scoring.generate(made, 100_000)
+    return made
 
 
 @pytest.fixture(scope="module")
-def run_file(task: Task, tmp_path_factory) -> Path:
-    """100 unseen items for each of 5,000 requests."""
-    path = tmp_path_factory.mktemp("run") / "run.jsonl"
-    random = np.random.default_rng(1)
-    header = Header(FORMAT, task.id, "retrieval", task.digest("retrieval"), "random")
-    lines = [msgspec.json.encode(header)]
-    for request in task.requests("test"):
-        seen = set(request.history)
-        drawn = random.choice(len(task.items), 400, replace=False)
-        items = [task.items.ids[row] for row in drawn if task.items.ids[row] not in seen][:100]
-        lines.append(msgspec.json.encode(Row(request.request_id, items)))
-    path.write_bytes(b"\n".join(lines))
-    return path
+def large(tmp_path_factory: pytest.TempPathFactory):
+    """1,000,000 requests."""
+    made = tmp_path_factory.mktemp("1m")
+    scoring.generate(made, 1_000_000, trec=False)
+    yield made
+    shutil.rmtree(made)
 
 
-def test_checking_intervals_and_floors_cost_no_more_than_ir_measures_alone(
-    benchmark, task: Task, run_file: Path
+def own(folder: Path, *more: str) -> dict:
+    return scoring.measured("ours", folder, *more)
+
+
+@pytest.mark.parametrize(
+    ("peer", "times"), [("pytrec_eval", 10), ("ir_measures", 10), ("ranx", 25)]
+)
+def test_a_hundred_thousand_requests_cost_a_fraction_of_what_peers_take(
+    benchmark, folder: Path, peer: str, times: int
 ) -> None:
-    ids = task.items.ids
-    targets = [ids[row] for row in task.targets("test").items[:, 0]]
-    wanted = {
-        name: {target: 1} for name, target in zip(task.requests("test").ids, targets, strict=True)
-    }
-    cuts = (10, 20, 50, 100)
-    measures = [ir_measures.nDCG @ 10, *(ir_measures.R @ k for k in cuts)]
-
-    def peer() -> dict:
-        """The same metrics without any check, from the same file into the peer's own shape."""
-        rows = map(msgspec.json.Decoder(Row).decode, run_file.read_bytes().split(b"\n")[1:])
-        run = {
-            row.request_id: {item: -float(place) for place, item in enumerate(row.items)}
-            for row in rows
-        }
-        return ir_measures.calc_aggregate(measures, wanted, run)
-
-    ours = benchmark.pedantic(lambda: score(read_run(run_file, task)), rounds=3)
-    of_ours = min(_seconds(lambda: score(read_run(run_file, task))) for _ in range(3))
-    of_theirs = min(_seconds(peer) for _ in range(3))
-    for k in cuts:
-        value = ours.metrics[f"recall@{k}"].value
-        assert value == pytest.approx(peer()[ir_measures.R @ k])
-    benchmark.extra_info["the peer takes times as long"] = round(of_theirs / of_ours, 2)
-    print(f"ours {of_ours:.2f} s, ir_measures {of_theirs:.2f} s")
-    assert of_ours < of_theirs * 1.5  # equal, but for the noise of a shared machine
+    pytest.importorskip(peer, reason=f"{peer} is not installed; pip install -e '.[peers]'")
+    ours = benchmark.pedantic(own, args=(folder,), rounds=1)
+    theirs = scoring.measured(peer, folder)
+    assert {name: theirs["values"][name] for name in ours["values"]} == pytest.approx(
+        ours["values"], abs=1e-6
+    )
+    ratio = theirs["cpu"][1] / ours["cpu"][1]
+    benchmark.extra_info["the peer takes times as long"] = round(ratio, 1)
+    assert ratio > times
 
 
-def _seconds(call) -> float:
-    start = time.process_time()
-    call()
-    return time.process_time() - start
+def test_a_million_requests_cost_little_more_than_parsing_them(benchmark, large: Path) -> None:
+    ours = benchmark.pedantic(own, args=(large,), rounds=1)
+    parsed = scoring.measured("bare", large)
+    ratio = ours["cpu"][1] / parsed["cpu"][1]
+    benchmark.extra_info.update(ratio=round(ratio, 2), peak_mb=ours["peak_mb"])
+    assert ratio < 2.5
+    assert ours["peak_mb"] < 450
+
+
+def test_memory_does_not_grow_with_the_file(benchmark, large: Path) -> None:
+    lines = (large / "run.jsonl").read_bytes().splitlines(keepends=True)
+    with (large / "two.jsonl").open("wb") as file:
+        file.writelines(lines)
+        file.writelines(b'{"run": 1, ' + line[1:] for line in lines[1:])
+    del lines
+    once, twice = (
+        own(large)["peak_mb"],
+        benchmark.pedantic(own, args=(large, "two.jsonl"), rounds=1)["peak_mb"],
+    )
+    benchmark.extra_info.update(once=once, twice=twice)
+    assert twice < once * 1.15  # what is kept of a second run: ranks, first ten items, latency
+
+
+def test_a_packed_file_costs_its_unpacking_and_no_more(benchmark, folder: Path) -> None:
+    packed = folder / "run.jsonl.gz"
+    with (folder / "run.jsonl").open("rb") as plain, gzip.open(packed, "wb", 1) as file:
+        shutil.copyfileobj(plain, file)
+    plainly = own(folder)["cpu"][1]
+    unpacking = scoring.measured("unpacking", folder)["cpu"][1]
+    both = benchmark.pedantic(own, args=(folder, packed.name), rounds=1)["cpu"][1]
+    benchmark.extra_info.update(plain=plainly, unpacking=unpacking, packed=both)
+    assert both < 1.2 * (plainly + unpacking)
+
+
+def test_the_table_in_the_readme_is_that_of_the_results() -> None:
+    results = json.loads(scoring.RESULTS.read_text())
+    assert scoring.table(results) in scoring.README.read_text("utf-8")

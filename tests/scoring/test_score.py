@@ -15,6 +15,7 @@ import pytest
 
 from llm4rec_bench import RunRefused, Score, Task, load_task, read_run, score
 from llm4rec_bench.freeze import manifest_of, write_manifest, write_tables
+from llm4rec_bench.scoring import Tokens
 from tests.conftest import ROOT
 
 TRACKS = ("retrieval", "ranking", "ranking-popular")
@@ -241,15 +242,19 @@ def test_latency_and_tokens_are_over_the_rows_that_state_them(toy: Task, tmp_pat
         row["dropped"] = {"invented": 1, "duplicate": number % 2}
     found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy))
     # 100 rows support p90 but not p95.
-    assert found.latency_ms == pytest.approx({"mean": 50.5, "p50": 50.5, "p90": 90.1})
-    assert found.tokens_per_request == {"prompt": 99.0, "completion": 7.0}
+    assert found.latency is not None
+    assert (found.latency.rows, found.latency.mean) == (100, 50.5)
+    assert found.latency.requests_per_second == pytest.approx(1000 / 50.5)
+    told = {name: by.value for name, by in found.latency.percentiles.items()}
+    assert told == pytest.approx({"p50": 50.5, "p90": 90.1})
+    assert found.tokens == {"prompt": Tokens(100, 99.0), "completion": Tokens(100, 7.0)}
     assert found.validity.dropped == {"invented": 100, "duplicate": 50}
 
 
 def test_nothing_stated_gives_no_latency_and_no_tokens(toy: Task, tmp_path: Path) -> None:
     rows = random_rows(toy, "ranking")
     found = score(read_run(write_run(tmp_path / "run.jsonl", toy, "ranking", rows), toy))
-    assert (found.latency_ms, found.tokens_per_request, found.validity.dropped) == ({}, {}, {})
+    assert (found.latency, found.tokens, found.validity.dropped) == (None, {}, {})
 
 
 @pytest.fixture(scope="module", params=["retrieval", "ranking"])

@@ -1,0 +1,113 @@
+"""What a run cost, by the prices of a day.
+
+Prices change and run files do not, so a cost is worked out when it is asked for, from the
+tokens of a score and a table of prices with a version and a date, and is never saved.
+
+    version = "2026-11-22"
+    date = 2026-11-22
+    currency = "USD"
+    source = "https://…"
+
+    [models."my-model"]        # per million tokens
+    prompt = 0.15
+    cached = 0.075             # prompt tokens that the server had seen; as `prompt`, if left out
+    completion = 0.60
+"""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from llm4rec_bench.errors import BenchError, nearest_hint, printable, shown
+from llm4rec_bench.scoring.scorer import Score
+from llm4rec_bench.statistics import rounded
+
+LARGEST_TABLE = 1 << 20
+"""Bytes of a table of prices beyond which it is not read."""
+
+PerMillion = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a million tokens cost."""
+
+    prompt: PerMillion
+    completion: PerMillion
+    cached: PerMillion | None = None
+
+
+class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of prices."""
+
+    version: Line
+    date: datetime.date
+    currency: Line
+    source: Line
+    """Where they were found."""
+    models: dict[str, Price]
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What a run cost by one row of a table of prices."""
+
+    per_1000_requests: float
+    """Of requests whose rows state their tokens."""
+    stated: float
+    """Share of rows that do."""
+    currency: str
+    model: str
+    prices: str
+    """The table's version."""
+    date: datetime.date
+
+
+def read_prices(path: Path) -> Prices:
+    """A table of prices; raises BenchError naming the file and the field."""
+    try:
+        if path.stat().st_size > LARGEST_TABLE:
+            raise BenchError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB")
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Prices)
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}; --prices takes a TOML file") from None
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: {printable(str(error), 200)}; see --help for its form") from None
+
+
+def cost(score: Score, prices: Prices, model: str) -> Cost | None:
+    """The cost of a run; None where no row states its tokens.
+
+    Raises BenchError where the table does not hold the model.
+    """
+    price = prices.models.get(model)
+    if price is None:
+        known = ", ".join(map(shown, prices.models))
+        raise BenchError(
+            f"{shown(model)} has no price; expected {known}{nearest_hint(model, prices.models)}"
+        )
+    used = score.tokens
+    prompt, completion = used.get("prompt"), used.get("completion")
+    if prompt is None and completion is None:
+        return None
+    rows = max(kind.rows for kind in (prompt, completion) if kind is not None)
+    spent = {kind: tokens.mean * tokens.rows / rows for kind, tokens in used.items()}
+    cached = spent.get("cached", 0.0)
+    price_cached = price.prompt if price.cached is None else price.cached
+    a_million = (
+        (spent.get("prompt", 0.0) - cached) * price.prompt
+        + cached * price_cached
+        + spent.get("completion", 0.0) * price.completion
+    )
+    return Cost(
+        per_1000_requests=rounded(a_million / 1000.0),
+        stated=rounded(rows / sum(score.validity.statuses.values())),
+        currency=prices.currency,
+        model=model,
+        prices=prices.version,
+        date=prices.date,
+    )
