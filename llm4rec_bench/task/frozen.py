@@ -156,7 +156,10 @@ class Task:
 
     def request_ids(self, split: str) -> pa.StringArray:
         """Ids of a split's requests, in order."""
-        return self._made_of(tables.REQUESTS, split, request_id=_together)["request_id"]
+        return self._once(
+            ("request_ids", split),
+            lambda: self._made_of(tables.REQUESTS, split, request_id=_together)["request_id"],
+        )
 
     def pools(self, split: str, track: str) -> Codes:
         """Item rows of the candidates: shape (requests, permutations, size)."""
