@@ -7,9 +7,7 @@ the number of repeated runs, whatever the file holds.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,9 +16,10 @@ import numpy.typing as npt
 from llm4rec_bench.errors import REPORTED, nearest_hint, shown
 from llm4rec_bench.ids import UNKNOWN
 from llm4rec_bench.run.allowed import Allowed, Histories, Pools
-from llm4rec_bench.run.format import STATUSES, Header
+from llm4rec_bench.run.format import Header
 from llm4rec_bench.run.problems import Problems
-from llm4rec_bench.run.rows import REASONS, TOKENS, Rows
+from llm4rec_bench.run.rows import Rows
+from llm4rec_bench.run.tally import Tally
 from llm4rec_bench.split import SPLITS
 from llm4rec_bench.task import Requests, Task
 
@@ -82,38 +81,6 @@ def _mend_of_digest(found: str, task: Task) -> str:
     if not found.startswith("sha256:") or len(found) != len("sha256:") + 64:
         return f"copy the header line that `llm4rec-bench tasks {task.id}` prints"
     return "the run was made for another version of the task, make it again"
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is counted over all rows of a run file."""
-
-    rows: int = 0
-    valid: int = 0
-    """Rows whose status is ok and that rank something."""
-    items: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    as_given: int = 0
-    """Rankings of two items or more that keep the order in which candidates were given."""
-    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By kind: their sum, and how many rows state them."""
-    latency_ms: list[npt.NDArray[np.float64]] = field(default_factory=list)
-    """Of the rows that state it, in parts."""
-
-    def add(self, rows: Rows) -> None:
-        """Count some rows."""
-        self.rows += len(rows)
-        self.valid += int(((rows.status == STATUSES.index("ok")) & (rows.lengths > 0)).sum())
-        self.items += int(rows.lengths.sum())
-        counts = np.bincount(rows.status, minlength=len(STATUSES)).tolist()
-        self.statuses.update(dict(zip(STATUSES, counts, strict=True)))
-        self.dropped.update(dict(zip(REASONS, rows.dropped.sum(axis=0).tolist(), strict=True)))
-        for kind, values in zip(TOKENS, rows.tokens.T, strict=True):
-            known = values[~np.isnan(values)]
-            total, number = self.tokens.get(kind, (0, 0))
-            self.tokens[kind] = total + int(known.sum()), number + len(known)
-        self.latency_ms.append(rows.latency_ms[~np.isnan(rows.latency_ms)])
 
 
 def _repeats(codes: Codes) -> Mask:

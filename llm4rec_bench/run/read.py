@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.errors import printable
-from llm4rec_bench.run.check import Checker, Tally, header_fits
+from llm4rec_bench.run.check import Checker, header_fits
 from llm4rec_bench.run.format import Header
 from llm4rec_bench.run.judge import judged_header, judged_row
 from llm4rec_bench.run.lines import Block, Unreadable, block_of, blocks, opened
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.run.rows import Reader, Rows
+from llm4rec_bench.run.tally import Tally
 from llm4rec_bench.store import known_tasks, load_task
 from llm4rec_bench.task import Task
 
