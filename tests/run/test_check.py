@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from llm4rec_bench import RunRefused, Task, read_run, score
 from llm4rec_bench.errors import nearest
+from llm4rec_bench.scoring import Tokens
 from tests.run.conftest import Judged, Written
 from tests.runs import make
 
@@ -122,8 +123,10 @@ def test_a_run_of_many_parts_is_put_together_in_order(toy: Task, written: Writte
 
 def test_every_field_reaches_the_score(toy: Task) -> None:
     found = score(read_run(make.HERE / "valid" / "every-field.jsonl", toy))
-    assert found.latency_ms["mean"] == 12.5
-    assert found.tokens_per_request == {"prompt": 1903, "completion": 71, "cached": 0}
+    assert found.latency is not None
+    assert found.latency.mean == 12.5
+    means = {kind: tokens.mean for kind, tokens in found.tokens.items()}
+    assert means == {"prompt": 1903, "completion": 71, "cached": 0}
     assert found.validity.dropped == {"invented": 300, "duplicate": 600, "out_of_pool": 900}
     assert found.validity.items_per_row == 3
 
@@ -142,7 +145,7 @@ def test_counts_at_their_limit_add_up(judged: Judged) -> None:
     ]
     found = judged(make.joined([make.header(), *lines]))
     assert found.validity.dropped == {"seen": 1200 << 31}
-    assert found.tokens_per_request == {"prompt": 1 << 31}
+    assert found.tokens == {"prompt": Tokens(1200, 1 << 31)}
 
 
 def test_latencies_at_their_limit_have_a_finite_mean(judged: Judged) -> None:
@@ -152,7 +155,7 @@ def test_latencies_at_their_limit_have_a_finite_mean(judged: Judged) -> None:
     except RunRefused as refused:
         assert {problem.code for problem in refused.problems} == {"bad-number"}
     else:
-        assert math.isfinite(found.latency_ms["mean"])
+        assert math.isfinite(found.latency.mean)
 
 
 # The header
