@@ -143,6 +143,31 @@ def test_the_interval_of_a_percentile_covers_it_as_often_as_it_says() -> None:
     assert 0.945 <= np.mean(covered) <= 0.985
 
 
+def test_of_many_patterns_the_normal_limit_is_that_of_the_bootstrap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.random.default_rng(3).exponential(size=(12_000, 2))
+    counts = np.ones(12_000, np.int64)
+    limits = np.array(bootstrap(values, counts))
+    monkeypatch.setattr("llm4rec_bench.statistics._MANY", 10**9)
+    drawn = np.array(bootstrap(values, counts))
+    widths = drawn[:, 1] - drawn[:, 0]
+    assert np.abs(limits - drawn).max() < 0.1 * widths.min()
+    expected = stats.norm.interval(0.95, values.mean(axis=0), values.std(axis=0) / 12_000**0.5)
+    assert pytest.approx(np.array(expected)) == limits.T
+
+
+def test_of_many_pairs_the_ratio_is_linearised(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    sizes = random.integers(0, 4, 15_000)
+    sums = np.array([random.random(size).sum() for size in sizes])
+    counts = np.ones(15_000, np.int64)
+    limits = np.array(bootstrap_ratios(sums, sizes, counts))
+    monkeypatch.setattr("llm4rec_bench.statistics._MANY", 10**9)
+    drawn = np.array(bootstrap_ratios(sums, sizes, counts))
+    assert np.abs(limits - drawn).max() < 0.1 * (drawn[1] - drawn[0])
+
+
 def test_a_ratio_is_resampled_by_whole_requests() -> None:
     # One value a request is a mean like any other; groups of equal size change nothing.
     values, counts = np.array([0.0, 0.5, 1.0]), np.array([20, 30, 50])

@@ -94,7 +94,9 @@ class Pools:
         return np.where(requests < 0, 0, self._pools.shape[2])
 
     def lists(self, requests: Codes, widest: int) -> Codes:  # noqa: D102
-        return np.where(requests[:, None] < 0, NOTHING, self._pools[requests, 0, :widest])
+        return np.where(
+            requests[:, None] < 0, NOTHING, self._pools[np.maximum(requests, 0), 0, :widest]
+        )
 
     def refuses(self, listed: Mask) -> Mask:  # noqa: D102
         return ~listed

@@ -26,6 +26,9 @@ Places = npt.NDArray[np.int64]
 
 _NEWLINE = ord("\n")
 
+_AT_ONCE = 1 << 16
+"""Bytes of one read, so many of which are lost where an archive breaks off."""
+
 BLOCK = 1 << 21
 """Bytes that are looked at in one go: few enough for the processor's cache, many enough that
 a call for each costs nothing."""
@@ -116,7 +119,8 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
     """All lines of a file in blocks of about BLOCK bytes.
 
     Of a line that is too long only as much is handed on as shows that it is. Where the
-    file can be read no further, what came before is handed on and the reason noted.
+    file can be read no further, what came before is handed on and the reason noted; that
+    is known while earlier blocks may still be at work, so `problems` are those of the end.
     """
     number, size, begun = 1, 0, b""
     try:
@@ -152,7 +156,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
         parts: list[bytes] = []
         wanted = BLOCK
         try:
-            while wanted > 0 and (part := file.read1(wanted)):  # type: ignore[attr-defined]
+            while wanted > 0 and (part := file.read1(min(wanted, _AT_ONCE))):  # type: ignore[attr-defined]
                 parts.append(part)
                 wanted -= len(part)
         except BROKEN as error:

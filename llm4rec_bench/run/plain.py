@@ -25,6 +25,7 @@ Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _QUOTE, _OPEN, _CLOSE, _COMMA, _SPACE, _COLON, _BACKSLASH = b'"[], :\\'
+_BRACE, _BRACE_CLOSED, _RETURN = b"{}\r"
 
 
 class Lists(NamedTuple):
@@ -99,6 +100,7 @@ def _lines_of_one_list(block: Block, text: npt.NDArray[np.uint8]) -> tuple[Place
     one = np.searchsorted(opened, block.end) - first == 1
     one &= np.searchsorted(closed, block.end) - first_close == 1
     one &= block.end - block.start < LONGEST_LINE
+    one &= _braced(text, block.start, block.end)
     if b"\\" in block.data:
         escapes = np.flatnonzero(text == _BACKSLASH)
         one &= np.searchsorted(escapes, block.start) == np.searchsorted(escapes, block.end)
@@ -106,6 +108,14 @@ def _lines_of_one_list(block: Block, text: npt.NDArray[np.uint8]) -> tuple[Place
     open_at, close_at = opened[first[line]], closed[first_close[line]]
     ordered = open_at < close_at
     return line[ordered], open_at[ordered], close_at[ordered]
+
+
+def _braced(text: npt.NDArray[np.uint8], start: Places, end: Places) -> Mask:
+    """Which lines begin and end with a brace, so that none can complete its neighbour."""
+    last = end - 1
+    last -= text.take(last, mode="clip") == _RETURN
+    begins: Mask = text.take(start, mode="clip") == _BRACE
+    return begins & (text.take(last, mode="clip") == _BRACE_CLOSED) & (last > start)
 
 
 def _between(quotes: Places, first: Places, last: Places) -> Places:

@@ -58,11 +58,15 @@ def read_run(path: str | Path, task: Task | None = None) -> Run:
     path = Path(path)
     problems = Problems(path.name)
     reading = _Reading(task, problems)
+    end = Problems(path.name)
     try:
         with opened(path) as file:
-            reading.take(blocks(file, problems))
+            reading.take(blocks(file, end))
     except Unreadable as error:
         problems.add(error.code, str(error))
+    if problems.read_to is None:
+        problems.absorb(end)
+        reading.whole &= not end.total
     return reading.finish(printable(path.name, 200))
 
 
@@ -99,7 +103,6 @@ class _Reading:
             if self.problems.total > _ENOUGH:
                 self.problems.read_to = block.first + len(block.start) - 1
                 break
-        self.whole &= not {"bad-compression", "too-large"} & self.problems.by_code.keys()
 
     def _from_header(self, pieces: Iterator[Block]) -> Iterator[Block]:
         """Take the header from the first line that is not blank; the blocks behind it."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec_bench.ids import Ids
-from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row, unsound
+from llm4rec_bench.run.format import FAILED, LONGEST_ID, STATUSES, Dropped, Row, unsound
 from llm4rec_bench.run.judge import judged_row
 from llm4rec_bench.run.lines import Block
 from llm4rec_bench.run.plain import EMPTY, Lists, no_lists, plain_lists
@@ -63,8 +63,11 @@ class Reader:
     def __init__(self, items: Items, requests: pa.StringArray) -> None:
         self._items = items.known
         self._requests = Ids(requests)
-        # An id with a control character is never written without an escape.
+        # An id with a control character is never written without an escape, and an empty or
+        # over-long one never at all.
         odd = pc.match_substring_regex(items.id_array, "[\\x00-\\x1f]")
+        length = pc.utf8_length(items.id_array)
+        odd = pc.or_(odd, pc.or_(pc.equal(length, 0), pc.greater(length, LONGEST_ID)))
         self._plainly = not pc.any(odd).as_py()
 
     def rows(self, block: Block, problems: Problems) -> Rows:
