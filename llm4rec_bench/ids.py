@@ -27,7 +27,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: Fibonacci hashing (Knuth, 1973, 6.4)."""
 
 _TOGETHER = 1 << 15
-"""Ids of a column that are looked for in one go, so that memory stays bounded."""
+"""Ids that are looked for in one go: few enough for the processor's cache."""
 
 _UP_TO = np.array([(1 << 8 * size) - 1 for size in range(_WORD)] + [(1 << 64) - 1], np.uint64)
 """Which bits of a word belong to its first bytes, by their number."""
@@ -48,6 +48,10 @@ class Written(NamedTuple):
     """Where in them each id begins."""
     length: Places
     """How many bytes it has."""
+
+    def of(self, first: int, last: int) -> Written:
+        """Some of them."""
+        return Written(self.words, self.start[first:last], self.length[first:last])
 
     def word(self, number: int) -> Words:
         """Word `number` of each id, zero behind its end."""
@@ -94,7 +98,7 @@ class Ids:
         """The code of each id, UNKNOWN for one that is not among them."""
         chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
         found = [
-            self.find_in(_laid_out(chunk.slice(place, _TOGETHER)))
+            self._found(_laid_out(chunk.slice(place, _TOGETHER)))
             for chunk in chunks
             for place in range(0, len(chunk), _TOGETHER)
         ]
@@ -102,6 +106,12 @@ class Ids:
 
     def find_in(self, written: Written) -> Codes:
         """The code of each id that is written there, UNKNOWN for one that is not among them."""
+        codes = np.empty(len(written.start), np.int32)
+        for place in range(0, len(codes), _TOGETHER):
+            codes[place : place + _TOGETHER] = self._found(written.of(place, place + _TOGETHER))
+        return codes
+
+    def _found(self, written: Written) -> Codes:
         words = [written.word(number) for number in range(len(self._words))]
         slot = (_hashes(words, len(written.start)) >> self._shift).view(np.int64)
         codes = self._slots.take(slot)
