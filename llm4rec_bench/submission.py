@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from hashlib import sha256
 from pathlib import Path
@@ -88,7 +89,10 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD if folder.is_dir() else folder
     try:
-        if path.stat().st_size > LARGEST_CARD:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise CardRefused(f"{path}: is not a regular file")
+        if state.st_size > LARGEST_CARD:
             raise CardRefused(f"{path}: larger than {LARGEST_CARD >> 10} KiB")
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Card)
     except OSError as error:

@@ -112,7 +112,7 @@ def _run_one(card: Card, task: Task, track: str, path: Path, split: str, overwri
             card, task, track, path, split=split, overwrite=overwrite, progress=bar.progress
         )
     kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
-    click.echo(f"{path}{kept}")
+    click.echo(f"{_shown(path)}{kept}")
 
 
 def _with_params(card: Card, params: tuple[str, ...]) -> Card:
@@ -142,7 +142,7 @@ def _with_params(card: Card, params: tuple[str, ...]) -> Card:
 @click.argument("files", nargs=-1, required=True, type=_ANY_PATH)
 def check(files: tuple[Path, ...]) -> None:
     """Say whether run FILES (or folders of them) would be scored, or list what is wrong."""
-    _each_scored(files, lambda path, score: click.echo(f"{path}: fine"))
+    _each_scored(files, lambda path, score: click.echo(f"{_shown(path)}: fine"))
 
 
 @cli.command()
@@ -200,6 +200,20 @@ def score(
         click.echo(f"{folder / SCORES}: {len(saved[folder])} scores", err=True)
 
 
+def _shown(path: Path) -> str:
+    """A path as it may be printed."""
+    from llm4rec_bench.errors import printable
+
+    return printable(str(path), 4096)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long, or in a folder that is closed: what reads it says so
+        return False
+
+
 def _only_model(prices: Prices, model: str | None) -> str:
     """The model whose prices count."""
     if model is None and len(prices.models) != 1:
@@ -233,7 +247,7 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
 
     paths: list[Path] = []
     for path in files:
-        if not path.is_dir():
+        if not _is_folder(path):
             paths.append(path)
         elif not (found := run_files(path)):
             raise UsageError(f"{path}: holds no run files (*.jsonl, *.jsonl.gz, *.jsonl.zst)")
@@ -278,7 +292,7 @@ def compare(files: tuple[Path, ...], as_json: bool, per_request: Path | None) ->
 
 def _told_apart(files: tuple[Path, ...], names: list[str]) -> list[str]:
     """The runs' names, or their paths where two bear the same name."""
-    return names if len(set(names)) == len(names) else [str(path) for path in files]
+    return names if len(set(names)) == len(names) else [_shown(path) for path in files]
 
 
 @cli.command()

@@ -54,6 +54,8 @@ def explain(line: bytes, error: msgspec.DecodeError, struct: type[msgspec.Struct
 
 def _json_mend(line: bytes) -> str:
     text = line.strip()
+    if b"\0" in text:
+        return "write the file as UTF-8, where no text holds a NUL byte"
     if text.endswith(b","):
         return "a line ends after the object, without a comma"
     if text.startswith((b"{", b"[")) and len(text) < 3:

@@ -25,12 +25,12 @@ _decode_header = msgspec.json.Decoder(Header).decode
 
 def judged_header(line: bytes, number: int, problems: Problems) -> Header | None:
     """The header in the first line of a file; None where it holds none."""
-    if not _is_text(line, number, problems) or _repeats_a_key(line, number, problems):
+    if not _is_text(line, number, problems):
         return None
     try:
         if _is_of_another_format(line, number, problems):
             return None
-        return _decode_header(line)
+        header = _decode_header(line)
     except msgspec.DecodeError as error:
         if b'"request_id"' in line and b'"format"' not in line:
             problems.add(
@@ -43,13 +43,14 @@ def judged_header(line: bytes, number: int, problems: Problems) -> Header | None
         else:
             _refuse(line, number, problems, error, Header)
         return None
+    return None if _repeats_a_key(line, number, problems) else header
 
 
 def judged_row(line: bytes, number: int, problems: Problems) -> Row | None:
     """The row that a line holds; None where it is blank or not sound."""
     if not line.strip():
         return None
-    if not _is_text(line, number, problems) or _repeats_a_key(line, number, problems):
+    if not _is_text(line, number, problems):
         return None
     try:
         row = _decode_row(line)
@@ -59,6 +60,8 @@ def judged_row(line: bytes, number: int, problems: Problems) -> Row | None:
             problems.add("unexpected-header", said, number)
         else:
             _refuse(line, number, problems, error, Row)
+        return None
+    if _repeats_a_key(line, number, problems):
         return None
     if fault := unsound(row):
         problems.add(fault.code, fault.message, number, fault.field)
@@ -85,7 +88,8 @@ def _is_text(line: bytes, number: int, problems: Problems) -> bool:
 
 
 def _repeats_a_key(line: bytes, number: int, problems: Problems) -> bool:
-    # Both parsers keep the last of repeated keys without a word.
+    # The decoder keeps the last of repeated keys without a word. What it refuses is not looked
+    # at: nothing bounds how much else such a line holds.
     if not _may_repeat_a_key(line):
         return False
     repeated: list[str] = []
@@ -98,7 +102,7 @@ def _repeats_a_key(line: bytes, number: int, problems: Problems) -> bool:
     try:
         json.loads(line, object_pairs_hook=pairs)
     except (ValueError, RecursionError):
-        return False  # the typed parser says what is wrong
+        return False
     for name in repeated:
         problems.add("repeated-key", f"names {shown(name)} twice; keep one", number)
     return bool(repeated)
@@ -153,4 +157,5 @@ def _refuse(
     struct: type[msgspec.Struct],
 ) -> None:
     fault = explain(line, error, struct)
+    problems.refused += len(line)
     problems.add(fault.code, fault.message, number, fault.field)

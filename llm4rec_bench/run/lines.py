@@ -26,6 +26,9 @@ Places = npt.NDArray[np.int64]
 
 _NEWLINE = ord("\n")
 
+_MOST_LINES = 1 << 17
+"""Lines of a block; a row has thirty bytes or more, so that only blank lines are as many."""
+
 _AT_ONCE = 1 << 16
 """Bytes of one read, so many of which are lost where an archive breaks off."""
 
@@ -52,14 +55,13 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise Unreadable("not-a-file", f"{shown(str(path))} is not a regular file")
         raw = path.open("rb")
+        head = raw.peek(4)[:4]
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise Unreadable(
             "not-a-file", f"{shown(str(path))} cannot be opened ({reason}); check the path"
         ) from None
     with raw:
-        head = raw.read(4)
-        raw.seek(0)
         for magic, kind in _OTHER_KINDS.items():
             if head.startswith(magic):
                 raise Unreadable(
@@ -128,14 +130,19 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
             size += len(piece)
             cut = piece.rfind(b"\n") + 1
             if cut:
-                block = block_of(number, b"".join([begun, memoryview(piece)[:cut]]))
-                yield block
-                number += len(block.end)
+                for block in _of_bounded_length(
+                    block_of(number, b"".join([begun, memoryview(piece)[:cut]]))
+                ):
+                    yield block
+                    number += len(block.end)
                 begun = piece[cut:]
             elif len(begun) <= LONGEST_LINE:
                 begun += piece
             if size > LARGEST_RUN or number - 1 > MOST_ROWS:
-                said = f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked"
+                said = (
+                    f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked; "
+                    "write explanations elsewhere, or fewer runs"
+                )
                 problems.add("too-large", said)
                 if len(begun) > LONGEST_LINE:
                     yield block_of(number, begun)
@@ -147,6 +154,15 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
         return
     if begun:
         yield block_of(number, begun)
+
+
+def _of_bounded_length(block: Block) -> Iterator[Block]:
+    """A block in parts of at most _MOST_LINES, which matters where lines are blank."""
+    while len(block.end) > _MOST_LINES:
+        cut = int(block.end[_MOST_LINES - 1]) + 1
+        yield block_of(block.first, block.data[:cut])
+        block = block_of(block.first + _MOST_LINES, block.data[cut:])
+    yield block
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -16,6 +16,8 @@ class Problems:
         self.name = printable(name, 200)
         self.found: list[Problem] = []
         self.by_code: Counter[str] = Counter()
+        self.refused = 0
+        """Bytes of the lines that do not decode, for it takes time to say why."""
         self.read_to: int | None = None
         """The line after which the file was read no further, there being enough to mend."""
 
@@ -40,6 +42,7 @@ class Problems:
         """Take over what was found in later lines."""
         self.by_code.update(later.by_code)
         self.found += later.found
+        self.refused += later.refused
         if len(self.found) > 20 * REPORTED:
             self.found = self._first()
 

@@ -27,6 +27,9 @@ from llm4rec_bench.task import Task
 _ENOUGH = 10_000
 """Problems after which a file is read no further."""
 
+_ENOUGH_BYTES = 1 << 23
+"""Bytes of lines that do not decode, after which it is not either."""
+
 _WORKERS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
 
@@ -100,7 +103,7 @@ class _Reading:
             self.whole &= not problems.total
             if rows is not None and self.checker is not None:
                 self.checker.take(rows)
-            if self.problems.total > _ENOUGH:
+            if self.problems.total > _ENOUGH or self.problems.refused > _ENOUGH_BYTES:
                 self.problems.read_to = block.first + len(block.start) - 1
                 break
 

@@ -17,6 +17,7 @@ tokens of a score and a table of prices with a version and a date, and is never 
 from __future__ import annotations
 
 import datetime
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +71,10 @@ class Cost(msgspec.Struct, frozen=True):
 def read_prices(path: Path) -> Prices:
     """A table of prices; raises BenchError naming the file and the field."""
     try:
-        if path.stat().st_size > LARGEST_TABLE:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise BenchError(f"{path}: is not a regular file; --prices takes a TOML file")
+        if state.st_size > LARGEST_TABLE:
             raise BenchError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB")
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Prices)
     except OSError as error:

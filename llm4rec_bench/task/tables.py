@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm4rec_bench.errors import TaskDataError
+from llm4rec_bench.files import replacing
 
 _IDS = pa.list_(pa.string())
 
@@ -185,10 +186,8 @@ def track_digest(task: str, track: str, tables: dict[str, str]) -> str:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    pq.write_table(table, partial, compression="zstd", compression_level=9)
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(table, partial, compression="zstd", compression_level=9)
 
 
 def read_table(folder: Path, table: str, digest: str) -> pa.Table:

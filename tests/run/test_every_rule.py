@@ -16,7 +16,7 @@ from tests.runs import make
 
 VALID, INVALID = make.HERE / "valid", make.HERE / "invalid"
 EXPECTED: dict[str, list[str]] = json.loads(make.EXPECTED.read_text("utf-8"))
-NO_FILE_CAN_SHOW = {"not-a-file", "too-large"}
+NO_FILE_CAN_SHOW = {"not-a-file"}
 """Tested in test_read."""
 
 

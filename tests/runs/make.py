@@ -97,11 +97,11 @@ def gzipped(data: bytes) -> bytes:
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + body + trailer
 
 
-def zstandard(*pieces: bytes | int) -> bytes:
-    """A zstd frame of raw blocks, and of blocks of so many letters x where a number is given."""
+def zstandard(*pieces: bytes | int, filler: bytes = b"x") -> bytes:
+    """A zstd frame of raw blocks, and of blocks of so many fillers where a number is given."""
     blocks: list[tuple[int, int, bytes]] = []
     for piece in pieces:
-        data, left = (b"x", piece) if isinstance(piece, int) else (piece, len(piece))
+        data, left = (filler, piece) if isinstance(piece, int) else (piece, len(piece))
         for start in range(0, left, _BLOCK):
             size = min(_BLOCK, left - start)
             repeated = isinstance(piece, int)
@@ -141,6 +141,7 @@ def valid() -> dict[str, bytes]:
         for status in [FAILURES[number // 10 % len(FAILURES)]]
     ]
     second = [{**row, "run": 1, "items": row["items"][::-1]} for row in rows(depth=3)]
+    empty = [{**row, "items": []} for row in rows()]
     return {
         "minimal.jsonl": plain,
         "packed.jsonl.gz": gzipped(plain),
@@ -156,11 +157,17 @@ def valid() -> dict[str, bytes]:
                 ),
             ]
         ),
+        "empty-lists.jsonl": joined([header(), *empty]),
+        "carriage-returns.jsonl": plain.replace(b"\n", b"\r\n"),
+        "hostile-name.jsonl": joined([{**header(), "name": HOSTILE_NAME}, *rows()]),
         "failed-requests.jsonl": joined([header(), *failed]),
         "retrieval.jsonl": joined([header("retrieval"), *rows("retrieval", depth=10)]),
         "validation.jsonl": joined([header(split="validation"), *rows(split="validation")]),
     }
 
+
+HOSTILE_NAME = "\x1b[2J\x1b]0;x\x07\u202e\n| [x](https://example.org) <b> ../../etc/passwd"
+"""Text, and nothing but text: no escape, no Markdown, no path."""
 
 FAILURES = ["parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
 
@@ -180,9 +187,23 @@ def invalid() -> dict[str, bytes]:
     no_digest = {name: value for name, value in head.items() if name != "digest"}
     gap = [{**row, "run": run} for run in (0, 2) for row in rows()]
     before, after = joined(whole()[: AT - 1]), joined(whole()[AT:])
+    lone = text.replace('["w', '["\\ud800w')
+    look_alike = {  # of item w37
+        "zeros": "0w37",
+        "spaces": " w37 ",
+        "full-width": "\uff57\uff13\uff17",
+        "combining": "w\u030337",
+        "homoglyph": "\u051d37",
+        "right-to-left": "\u202ew37",
+    }
     return {
         "bad-compression.jsonl.gz": gzipped(joined(whole()))[:-4],
         "bad-compression-tail.jsonl.gz": gzipped(joined(whole())) + b"more",
+        "bad-compression-cut.jsonl.zst": zstandard(joined(whole()))[:-100],
+        "bad-compression-window.jsonl.zst": b"\x28\xb5\x2f\xfd\x00\xf8" + zstandard(before)[6:],
+        "too-large.jsonl.zst": zstandard(10_100_000, filler=b"\n"),
+        "not-utf8-utf16.jsonl": b"\xff\xfe" + _encoded(head).decode().encode("utf-16-le"),
+        "not-utf8-surrogate.jsonl": broken(text.encode().replace(b'["w', b'["\xed\xa0\x80w')),
         "not-utf8.jsonl": broken(text.encode().replace(b'["w', b'["\xe9')),
         "not-utf8-mark.jsonl": b"\xef\xbb\xbf" + joined(whole()),
         "line-too-long.jsonl.zst": zstandard(
@@ -191,6 +212,12 @@ def invalid() -> dict[str, bytes]:
         "bad-json.jsonl": broken(text[:-1]),
         "bad-json-two-objects.jsonl": broken(text + text),
         "bad-json-surrogate.jsonl": broken(victim(["\ud800\ud800"])),
+        "bad-json-surrogate-lone.jsonl": broken(lone),
+        "bad-json-utf16-unmarked.jsonl": _encoded(head).decode().encode("utf-16-be"),
+        "bad-json-nul.jsonl": broken(text.encode().replace(b'["w', b'["\0w')),
+        "bad-json-nul-line.jsonl": broken(bytes(40)),
+        "bad-json-comma.jsonl": broken(text + ","),
+        "bad-json-carriage-returns.jsonl": joined(whole()).replace(b"\n", b"\r"),
         "repeated-key.jsonl": with_more('"items":[]'),
         "repeated-key-escaped.jsonl": with_more('"\\u0069tems":[]'),
         "repeated-key-dropped.jsonl": with_more('"dropped":{"seen":1,"seen":0}'),
@@ -198,11 +225,17 @@ def invalid() -> dict[str, bytes]:
         "missing-header.jsonl": joined(answers),
         "missing-header-empty.jsonl": b"",
         "unexpected-header.jsonl": joined([*whole()[: AT - 1], head, *whole()[AT - 1 :]]),
+        "unexpected-header-doubled.jsonl": joined([head, *whole()]),
         "wrong-format.jsonl": with_header(format="llm4rec-bench/2"),
         "wrong-task.jsonl": with_header(task="toy-v2"),
+        "wrong-task-path.jsonl": with_header(task="../tasks/toy-v1"),
         "wrong-track.jsonl": with_header(track="Ranking"),
+        "wrong-track-control.jsonl": with_header(track="\x1b[2J\nranking"),
         "wrong-split.jsonl": with_header(split="train"),
         "wrong-digest.jsonl": with_header(digest=TASK.digest("retrieval")),
+        "wrong-digest-version.jsonl": with_header(digest=f"sha256:{'0' * 64}"),
+        "wrong-digest-text.jsonl": with_header(digest="\x1b[2Jlatest"),
+        "unknown-field-control.jsonl": with_more('"\\u001b[2J\\n":1'),
         "unknown-field.jsonl": with_more('"latency":1.5'),
         "unknown-field-dropped.jsonl": with_more('"dropped":{"out-of-pool":1}'),
         "unknown-field-header.jsonl": with_header(model="none"),
@@ -211,10 +244,22 @@ def invalid() -> dict[str, bytes]:
         "wrong-type.jsonl": broken(victim([7])),
         "wrong-type-boolean.jsonl": with_more('"latency_ms":true'),
         "wrong-type-empty-id.jsonl": broken(victim([""])),
+        "wrong-type-boolean-run.jsonl": with_more('"run":true'),
+        "wrong-type-boolean-item.jsonl": broken(victim([True])),  # type: ignore[list-item]
+        "wrong-type-request.jsonl": broken({"request_id": 7, "items": []}),
+        "wrong-type-long-id.jsonl": broken(victim(["x" * 513])),
+        "wrong-type-long-name.jsonl": with_header(name="x" * 201),
+        "wrong-type-nested.jsonl": broken("[" * 10_000),
+        "wrong-type-nested-field.jsonl": with_more(f'"explanation":{"[" * 9000}{"]" * 9000}'),
         "bad-number.jsonl": with_more('"latency_ms":-0.5'),
         "bad-number-nan.jsonl": with_more('"latency_ms":NaN'),
         "bad-number-infinite.jsonl": with_more('"latency_ms":1e999'),
         "bad-number-run.jsonl": with_more('"run":100'),
+        "bad-number-minus-infinity.jsonl": with_more('"latency_ms":-Infinity'),
+        "bad-number-huge.jsonl": with_more(f'"prompt_tokens":{"9" * 5000}'),
+        "bad-number-huge-latency.jsonl": with_more(f'"latency_ms":{"9" * 400}'),
+        "bad-number-dropped.jsonl": with_more('"dropped":{"seen":-1}'),
+        "unknown-status-control.jsonl": with_more('"status":"\\u001b[2J\\nok"'),
         "unknown-status.jsonl": with_more('"status":"parse-error"'),
         "too-many-items.jsonl": broken(victim(POOL * 5 + POOL[:1])),
         "not-json-lines.jsonl": b"PAR1" + bytes(16),
@@ -224,12 +269,19 @@ def invalid() -> dict[str, bytes]:
         "unknown-request.jsonl": joined(
             [*whole(), {"request_id": "U007", "items": []}],
         ),
+        "unknown-request-control.jsonl": joined(
+            [*whole(), {"request_id": "\x1b]0;x\x07", "items": []}],
+        ),
         "repeated-request.jsonl": joined([*whole()[:AT], victim(), *whole()[AT:]]),
         "missing-request.jsonl": joined([*whole()[: AT - 1], *whole()[AT:]]),
         "missing-run.jsonl": joined([head, *gap]),
         "repeated-item.jsonl": broken(victim([POOL[0], POOL[1], POOL[0]])),
         "unknown-item.jsonl": broken(victim([POOL[0].upper()])),
         "unknown-item-control.jsonl": broken(victim(["\x1b[2J\nrun.jsonl: fine\0"])),
+        **{
+            f"unknown-item-{what}.jsonl": broken(victim([found]))
+            for what, found in look_alike.items()
+        },
         "item-not-in-pool.jsonl": broken(victim([POOL[0], outside])),
         "item-already-seen.jsonl": broken(victim(VICTIM.history[:1]), "retrieval"),
     }
