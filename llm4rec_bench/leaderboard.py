@@ -193,7 +193,7 @@ def _alarms(entries: Sequence[Entry]) -> list[str]:
         twins = [
             other.card.name
             for other in sorted(entries, key=lambda entry: entry.card.name)
-            if other is not entry and other.score.top_digest == entry.score.top_digest
+            if other is not entry and _rank_alike(entry.score, other.score)
         ]
         if twins:
             same = f"{CODES['same-rankings']}: {', '.join(twins)}"
@@ -206,15 +206,22 @@ def _alarms(entries: Sequence[Entry]) -> list[str]:
     return sorted(found)
 
 
+def _rank_alike(one: Score, other: Score) -> bool:
+    """Whether a run of one has the first ten items of a run of the other, and any at all."""
+    shared = set(one.top_digests) & set(other.top_digests)
+    return bool(shared) and one.validity.items_per_row > 0
+
+
 def _row(entry: Entry, metrics: Sequence[str]) -> list[str]:
     score, card = entry.score, entry.card
     known = {} if score.latency is None else score.latency.percentiles
     latency = [known[name].value if name in known else None for name in ("p50", "p95")]
+    stated = "" if score.latency is None else _share_stated(score, score.latency.rows)
     return [
         f"[{escaped(card.title)}](submissions/{card.name})",
         *(_with_interval(score, metric) for metric in metrics),
         f"{score.validity.valid_share:.1%}",
-        *("–" if value is None else f"{value:,.2f}" for value in latency),
+        *("–" if value is None else f"{value:,.2f}{stated}" for value in latency),
         _tokens(score),
         escaped(card.hardware),
     ]
@@ -229,8 +236,17 @@ def _with_interval(score: Score, metric: str) -> str:
 
 def _tokens(score: Score) -> str:
     used = [score.tokens.get(kind) for kind in ("prompt", "completion")]
-    known = [tokens.mean for tokens in used if tokens is not None]
-    return f"{sum(known):,.0f}" if known else "–"
+    known = [tokens for tokens in used if tokens is not None]
+    if not known:
+        return "–"
+    stated = _share_stated(score, min(tokens.rows for tokens in known))
+    return f"{sum(tokens.mean for tokens in known):,.0f}{stated}"
+
+
+def _share_stated(score: Score, rows: int) -> str:
+    """A mark where not all rows state a thing: those left out may well be the worst."""
+    share = rows / sum(score.validity.statuses.values())
+    return "" if share == 1.0 else f" (of {min(share, 0.999):.1%})"
 
 
 _REFERENCES = {

@@ -5,7 +5,7 @@ ranks are interchangeable: resampling requests with replacement is one multinomi
 over the distinct patterns of ranks. With one run and one target a request there are at
 most 101 patterns, however many requests; with repeated runs there may be as many as
 requests: the draws are made in blocks so that memory stays bounded, and beyond _MANY
-patterns, where the bootstrap distribution is normal for all purposes, its limit is taken.
+distinct values of a metric the normal limit of the bootstrap is taken.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import numpy.typing as npt
 RESAMPLES = 1000
 SEED = 20260101
 LEVEL = 0.95
+_TAILS = ((1.0 - LEVEL) / 2.0, 1.0 - (1.0 - LEVEL) / 2.0)
 _CELLS = 4_000_000
 _MANY = 10_000
-"""Patterns beyond which the bootstrap's normal limit is taken: so many requests are behind
-them that the two are alike, and drawing would cost minutes."""
+"""Patterns beyond which each metric is resampled by its own distinct values, and where these are
+as many, the bootstrap's normal limit is taken: drawing would cost minutes."""
 
 PERCENTILES: dict[str, tuple[float, int]] = {
     "p50": (0.50, 11),
@@ -33,9 +34,6 @@ PERCENTILES: dict[str, tuple[float, int]] = {
     "p99": (0.99, 662),
 }
 """Quantile, and how many observations it takes before it is reported."""
-
-
-Means = npt.NDArray[np.float64]
 
 
 class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,25 +91,36 @@ def bootstrap(
     pattern; `counts` (patterns,) says how many requests have it. All metrics share the
     resamples. RandomState is used because NumPy promises never to change its stream.
     """
-    tail = (1.0 - LEVEL) / 2.0
     if len(counts) > _MANY:
-        low, high = _normal(values, counts, tail)
-    else:
-        low, high = np.quantile(_resampled(values, counts), [tail, 1.0 - tail], axis=0)
+        return [_bootstrap_alone(column, counts) for column in values.T]
+    low, high = np.quantile(_resampled(values, counts), _TAILS, axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def _normal(values: Means, counts: npt.NDArray[np.int64], tail: float) -> tuple[Means, Means]:
+def _bootstrap_alone(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """The same for one metric with many patterns, by its distinct values or else their limit."""
+    distinct, which = np.unique(np.round(values, 12), return_inverse=True)
+    counts = np.bincount(which.reshape(-1), weights=counts).astype(np.int64)
+    if len(distinct) > _MANY:
+        low, high = _normal(distinct, counts)
+    else:
+        low, high = np.quantile(_resampled(distinct[:, None], counts), _TAILS)
+    return float(low), float(high)
+
+
+def _normal(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> tuple[float, float]:
     """What the bootstrap tends to: the mean, plus and minus a multiple of its standard error."""
     weights = counts / counts.sum()
-    centre = weights @ values
-    error = np.sqrt(weights @ (values - centre) ** 2 / counts.sum())
-    reach = NormalDist().inv_cdf(1.0 - tail) * error
-    return centre - reach, centre + reach
+    centre = float(weights @ values)
+    error = math.sqrt(float(weights @ (values - centre) ** 2) / int(counts.sum()))
+    reach = NormalDist().inv_cdf(_TAILS[1]) * error
+    return max(centre - reach, float(values.min())), min(centre + reach, float(values.max()))
 
 
 def bootstrap_ratios(
-    sums: Means, sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
 ) -> tuple[float, float]:
     """The same for a mean over what requests hold, of which they hold different numbers.
 
@@ -121,16 +130,15 @@ def bootstrap_ratios(
     """
     pairs = np.column_stack([np.round(sums, 12), sizes])
     pairs, which = np.unique(pairs, axis=0, return_inverse=True)
-    counts = np.bincount(which, weights=counts).astype(np.int64)
-    tail = (1.0 - LEVEL) / 2.0
+    # NumPy 2.0.0 gives the inverse two dimensions.
+    counts = np.bincount(which.reshape(-1), weights=counts).astype(np.int64)
     if len(counts) > _MANY:
         ratio = (counts @ pairs[:, 0]) / (counts @ pairs[:, 1])
         shares = (pairs[:, 0] - ratio * pairs[:, 1]) * counts.sum() / (counts @ pairs[:, 1])
-        low, high = _normal(ratio + shares[:, None], counts, tail)
-        return float(low[0]), float(high[0])
+        return _normal(ratio + shares, counts)
     means = _resampled(pairs, counts)
     some = means[means[:, 1] > 0]
-    low, high = np.quantile(some[:, 0] / some[:, 1], [tail, 1.0 - tail])
+    low, high = np.quantile(some[:, 0] / some[:, 1], _TAILS)
     return float(low), float(high)
 
 
@@ -166,14 +174,18 @@ class Percentile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     distribution (David and Nagaraja, Order Statistics, 7.1)."""
 
 
-def percentiles(values: npt.NDArray[np.float64]) -> dict[str, Percentile]:
-    """The percentiles of `values` that so many observations support, by name."""
+def percentiles(values: npt.NDArray[np.float64], runs: int = 1) -> dict[str, Percentile]:
+    """The percentiles of `values` that so many requests support, by name.
+
+    Repeated `runs` over the same requests do not add to their number.
+    """
     ordered = np.sort(values)
+    requests = len(ordered) // runs
     found = {}
     for name, (q, enough) in PERCENTILES.items():
-        if len(ordered) >= enough:
-            low, high = order_statistics(len(ordered), q)
-            bounds = ordered[low - 1], ordered[high - 1]
+        if requests >= enough:
+            low, high = order_statistics(requests, q)
+            bounds = ordered[(low - 1) * runs], ordered[high * runs - 1]
             found[name] = Percentile(*map(rounded, (np.quantile(ordered, q), *bounds)))
     return found
 
@@ -192,10 +204,22 @@ def order_statistics(number: int, q: float) -> tuple[int, int]:
     logs = np.concatenate([[0.0], np.cumsum(steps)])
     shares = np.exp(logs - logs.max())
     at_most = np.cumsum(shares) / shares.sum()
-    tail = (1.0 - LEVEL) / 2.0
-    low = first + int(np.searchsorted(at_most, tail, side="right"))
-    high = first + int(np.searchsorted(at_most, 1.0 - tail)) + 1
+    low = first + int(np.searchsorted(at_most, _TAILS[0], side="right"))
+    high = first + int(np.searchsorted(at_most, _TAILS[1])) + 1
     return max(low, 1), min(high, number)
+
+
+def chi_square_tail(value: float, freedom: int) -> float:
+    """Probability that a chi-square variable with `freedom` degrees exceeds `value`.
+
+    By the recurrence over degrees of freedom (Abramowitz and Stegun, 26.4.8).
+    """
+    half = value / 2.0
+    tail, term_at = (math.erfc(math.sqrt(half)), 1) if freedom % 2 else (math.exp(-half), 2)
+    while term_at < freedom:
+        tail += half ** (term_at / 2.0) * math.exp(-half) / math.gamma(term_at / 2.0 + 1.0)
+        term_at += 2
+    return min(tail, 1.0)
 
 
 FLIPS = 10_000

@@ -208,7 +208,7 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     found = msgspec.structs.replace(
         base["ranking"],
         metrics=metrics,
-        latency=Latency(20, 5.0, {"p50": Percentile(1.234, 1.0, 2.0)}, 200.0),
+        latency=Latency(300, 5.0, {"p50": Percentile(1.234, 1.0, 2.0)}, 200.0),
         tokens={
             kind: Tokens(300, mean)
             for kind, mean in (("prompt", 1200.4), ("completion", 30.0), ("cached", 900.0))
@@ -218,6 +218,27 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     share = f"{found.validity.valid_share:.1%}"
     value = "0.1235 ±0.0123 (0.1000–0.2000)"
     assert row[2:] == [*[value] * 5, share, "1.23", "–", "1,230", "a machine"]
+
+
+def test_what_few_rows_state_is_marked(base: dict[str, Score]) -> None:
+    found = msgspec.structs.replace(
+        base["ranking"],
+        latency=Latency(150, 5.0, {"p50": Percentile(1.234, 1.0, 2.0)}, 200.0),
+        tokens={"prompt": Tokens(300, 1200.4), "completion": Tokens(3, 30.0)},
+    )
+    (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
+    assert row[8:11] == ["1.23 (of 50.0%)", "–", "1,230 (of 1.0%)"]
+
+
+def test_entries_that_rank_alike_are_told(base: dict[str, Score]) -> None:
+    one = base["ranking"]
+    repeated = msgspec.structs.replace(one, top_digests=["sha256:x", *one.top_digests])
+    page = leaderboard([entry(one, title="One"), entry(repeated, title="Two")])
+    assert page.count("same-rankings") == 2
+    nothing = msgspec.structs.replace(
+        one, validity=msgspec.structs.replace(one.validity, items_per_row=0.0)
+    )
+    assert "same-rankings" not in leaderboard([entry(nothing), entry(nothing)])
 
 
 def test_only_pools_are_labelled_as_sampled_metrics(base: dict[str, Score]) -> None:

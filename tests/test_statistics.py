@@ -16,6 +16,7 @@ from llm4rec_bench.statistics import (
     Percentile,
     bootstrap,
     bootstrap_ratios,
+    chi_square_tail,
     deviation_between,
     mean,
     order_statistics,
@@ -155,6 +156,30 @@ def test_of_many_patterns_the_normal_limit_is_that_of_the_bootstrap(
     assert np.abs(limits - drawn).max() < 0.1 * widths.min()
     expected = stats.norm.interval(0.95, values.mean(axis=0), values.std(axis=0) / 12_000**0.5)
     assert pytest.approx(np.array(expected)) == limits.T
+
+
+def test_of_many_patterns_a_metric_of_few_values_is_drawn_exactly() -> None:
+    # 12,000 patterns of one metric; the other is sparse, and its bootstrap is Poisson-like.
+    values = np.column_stack([np.arange(12_000) / 12_000, np.arange(12_000) < 4])
+    (_, sparse) = bootstrap(values, np.ones(12_000, np.int64))
+    (expected,) = bootstrap(np.array([[0.0], [1.0]]), np.array([11_996, 4]))
+    assert sparse == pytest.approx(expected)
+    assert sparse[0] > 0
+
+
+def test_the_tail_of_chi_square_is_scipys() -> None:
+    for freedom in (1, 2, 3, 4, 7):
+        for value in (0.0, 0.3, 2.0, 7.8, 40.0):
+            expected = stats.chi2.sf(value, freedom)
+            assert chi_square_tail(value, freedom) == pytest.approx(expected, rel=1e-9)
+
+
+def test_repeated_runs_do_not_support_more_percentiles() -> None:
+    once = np.random.default_rng(8).exponential(size=300)
+    assert percentiles(np.tile(once, 3), runs=3).keys() == percentiles(once).keys()
+    for name, by in percentiles(once).items():
+        again = percentiles(np.tile(once, 3), runs=3)[name]
+        assert (again.low, again.high) == (by.low, by.high)
 
 
 def test_of_many_pairs_the_ratio_is_linearised(monkeypatch: pytest.MonkeyPatch) -> None:

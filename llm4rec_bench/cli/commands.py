@@ -216,8 +216,10 @@ def _is_folder(path: Path) -> bool:
 
 def _only_model(prices: Prices, model: str | None) -> str:
     """The model whose prices count."""
+    from llm4rec_bench.errors import shown
+
     if model is None and len(prices.models) != 1:
-        known = ", ".join(prices.models) or "none"
+        known = ", ".join(map(shown, prices.models)) or "none"
         raise click.BadParameter(f"name one of the models with --model: {known}")
     return next(iter(prices.models)) if model is None else model
 
@@ -227,9 +229,10 @@ def _each_scored(files: tuple[Path, ...], told: Callable[[Path, Score], None]) -
     from llm4rec_bench.errors import RunRefused
 
     refused = 0
+    load = _loading_once()
     for path in _expanded(files):
         try:
-            found = _scored(path)
+            found = _scored(path, load)
         except RunRefused as error:
             refused += 1
             click.echo(str(error), err=True)
@@ -256,11 +259,20 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
     return paths
 
 
-def _scored(path: Path) -> Score:
+def _scored(path: Path, load: Callable[[str], Task]) -> Score:
     from llm4rec_bench.run import read_run
     from llm4rec_bench.scoring import score as score_run
 
-    return score_run(read_run(path))
+    return score_run(read_run(path, load=load))
+
+
+def _loading_once() -> Callable[[str], Task]:
+    """Loads tasks, and the same one once however many run files are of it."""
+    from functools import lru_cache
+
+    from llm4rec_bench.store import load_task
+
+    return lru_cache(maxsize=1)(load_task)
 
 
 @cli.command()
@@ -279,7 +291,8 @@ def compare(files: tuple[Path, ...], as_json: bool, per_request: Path | None) ->
 
     if len(files) < 2:
         raise UsageError("compare takes two run files or more")
-    runs = [read_run(path) for path in files]
+    load = _loading_once()
+    runs = [read_run(path, load=load) for path in files]
     names = _told_apart(files, [run.header.name for run in runs])
     found = compare_runs(runs, names)
     if as_json:

@@ -17,7 +17,7 @@ from llm4rec_bench import store
 from llm4rec_bench.compare import Comparison, Pair
 from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
-from llm4rec_bench.scoring import Agreement, Cost, Score
+from llm4rec_bench.scoring import Agreement, Cost, Order, Score
 from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 
 _REFERENCES = {
@@ -100,7 +100,8 @@ def score_table(score: Score, cost: Cost | None = None) -> None:
         spread = [] if found.std_between_runs is None else [f"{found.std_between_runs:.4f}"]
         floors = [f"{score.references(metric)[name]:.4f}" for name in references]
         interval = f"{found.low:.4f}–{found.high:.4f}"
-        scaled = f"{score.rescaled[metric]:.3f}"
+        share = score.rescaled[metric]
+        scaled = "–" if share is None else f"{share + 0.0:.3f}".replace("-0.000", "0.000")
         table.add_row(metric, f"[bold]{found.value:.4f}[/]", interval, *spread, scaled, *floors)
     Console().print(table)
     for remark in _remarks(score, cost):
@@ -166,9 +167,9 @@ def _slice_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def _remarks(score: Score, cost: Cost | None) -> list[str]:
     """How valid, how fast and how dear it was, and what else there is to know, a line each."""
-    lines = ["scaled: 0 is chance, 1 the best that the pool allows"]
+    lines = ["scaled: 0 is chance, 1 the ceiling, the best that can be reached"]
     lines.append(
-        f"valid: {score.validity.valid_share:.1%} of rows, "
+        f"valid: {_percent(score.validity.valid_share)} of rows, "
         f"{score.validity.items_per_row:.1f} items a row"
     )
     for what, counts in (("status", score.validity.statuses), ("dropped", score.validity.dropped)):
@@ -177,8 +178,8 @@ def _remarks(score: Score, cost: Cost | None) -> list[str]:
     lines += [_speed(score), _dearness(score, cost)]
     if score.agreement is not None:
         lines.append(f"repeated runs: {_alike(score.agreement)}")
-    if score.order is not None and score.order.across_orders is not None:
-        lines.append(f"in another order: {_alike(score.order.across_orders)}")
+    if score.order is not None:
+        lines += _order(score.order)
     if score.breadth is not None:
         known = ", ".join(
             f"{name.replace('_', ' ')} {value:.3g}"
@@ -199,7 +200,7 @@ def _speed(score: Score) -> str:
         for name, by in score.latency.percentiles.items()
     )
     rate = score.latency.requests_per_second
-    lines = [f"latency: mean {_short(score.latency.mean)} ms", known]
+    lines = [f"latency: mean {_short(score.latency.mean)} ms", known and f"{known} (95 %)"]
     lines.append("" if rate is None else f"{_short(rate)} requests a second, one after another")
     return ", ".join(filter(None, lines)) + _stated(score, score.latency.rows)
 
@@ -208,20 +209,43 @@ def _dearness(score: Score, cost: Cost | None) -> str:
     if not score.tokens:
         return "tokens: not stated"
     kinds = (f"{_short(by.mean)} {kind}" for kind, by in score.tokens.items())
-    stated = _stated(score, max(by.rows for by in score.tokens.values()))
+    stated = _stated(score, min(by.rows for by in score.tokens.values()))
     spent = f"tokens a request: {', '.join(kinds)}{stated}"
     if cost is None:
         return spent
     return (
-        f"{spent}; {cost.per_1000_requests:.4g} {printable(cost.currency)} per 1,000 requests "
+        f"{spent}; {_price(cost.per_1000_requests)} {printable(cost.currency)} per 1,000 requests "
         f"({printable(cost.model)}, prices {printable(cost.prices)} of {cost.date})"
     )
+
+
+def _price(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"
 
 
 def _stated(score: Score, rows: int) -> str:
     """By how many rows a thing is stated, where it is not all of them."""
     share = rows / sum(score.validity.statuses.values())
-    return "" if share == 1.0 else f" (stated by {share:.1%} of rows)"
+    return "" if share == 1.0 else f" (stated by {_percent(share)} of rows)"
+
+
+def _percent(share: float) -> str:
+    """A share as people read it; what is not all of it is never rounded to 100 %."""
+    return "99.9%" if 0.999 < share < 1.0 else f"{share:.1%}"
+
+
+def _order(found: Order) -> list[str]:
+    """What the order of the candidates did."""
+    lines = []
+    if found.p is not None:
+        lines.append(
+            f"order: p = {found.p:.3f} for values by the place at which the target was given as "
+            "different as those below, if places did not matter"
+        )
+    if found.same_order is not None and found.other_order is not None:
+        lines.append(f"runs in the same order: {_alike(found.same_order)}")
+        lines.append(f"runs in different orders: {_alike(found.other_order)}")
+    return lines
 
 
 def _alike(found: Agreement) -> str:
@@ -249,4 +273,4 @@ def _slices(score: Score) -> Table:
             (f"given at {name}", f"{by.rows:,}", f"{by.value:.4f}", f"{by.low:.4f}–{by.high:.4f}")
             for name, by in score.order.by_place.items()
         ]
-    return _slice_table(("slice", "requests", first, "95 % interval"), rows)
+    return _slice_table(("slice", "n", first, "95 % interval"), rows)

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.errors import nearest_hint, shown
-from llm4rec_bench.pools import PERMUTATIONS
 from llm4rec_bench.task import Requests, Task
 
 Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
+
+_HEAD = 5
+"""First items by which an order is recognised."""
 
 NOTHING = -1
 """What fills lists behind their end. It stands for no item."""
@@ -41,8 +43,11 @@ class Allowed(Protocol):
         it has been ranked already, which is refused as well.
         """
 
-    def as_given(self, items: Codes, requests: Codes, run: int) -> Mask:
-        """Which rankings of two items or more keep the order in which `run` was given them."""
+    def as_given(self, items: Codes, requests: Codes) -> tuple[int, int]:
+        """How many rankings of two candidates or more keep an order of the pool, and of how many.
+
+        The first few items decide: as many by chance is one in a hundred thousand.
+        """
 
     def describe(self, found: str, requests: Requests, request: int) -> str:
         """What is wrong with an item that is refused."""
@@ -72,8 +77,8 @@ class Histories:
     def refuses_after(self, step: Codes) -> Mask:  # noqa: D102
         return step <= 1
 
-    def as_given(self, items: Codes, requests: Codes, run: int) -> Mask:  # noqa: D102
-        return np.zeros(len(items), bool)  # the catalogue has no order that a method is given
+    def as_given(self, items: Codes, requests: Codes) -> tuple[int, int]:  # noqa: D102
+        return 0, 0  # the catalogue has no order that a method is given
 
     def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
         return (
@@ -104,11 +109,12 @@ class Pools:
     def refuses_after(self, step: Codes) -> Mask:  # noqa: D102
         return step != 1
 
-    def as_given(self, items: Codes, requests: Codes, run: int) -> Mask:  # noqa: D102
-        width = min(items.shape[1], self._pools.shape[2])
-        given = self._pools[requests, run % PERMUTATIONS, :width]
-        ranked = items[:, :width] >= 0
-        return (ranked.sum(axis=1) > 1) & ((items[:, :width] == given) | ~ranked).all(axis=1)
+    def as_given(self, items: Codes, requests: Codes) -> tuple[int, int]:  # noqa: D102
+        head = items[:, :_HEAD]
+        given = self._pools[requests, :, : head.shape[1]]
+        several = (head >= 0).sum(axis=1) > 1
+        alike = ((head[:, None] == given) | (head[:, None] < 0)).all(axis=2).any(axis=1)
+        return int((several & alike).sum()), int(several.sum())
 
     def describe(self, found: str, requests: Requests, request: int) -> str:  # noqa: D102
         pool = requests[request].candidates or []

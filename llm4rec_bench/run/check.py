@@ -150,7 +150,9 @@ class Checker:
         answers = self._answers_of(number)
         whole = those.all()
         items, request = (each if whole else each[those] for each in (rows.items, rows.request))
-        self.tally.as_given += int(self._allowed.as_given(items, request, number).sum())
+        as_given, of_candidates = self._allowed.as_given(items, request)
+        self.tally.as_given += as_given
+        self.tally.of_candidates += of_candidates
         top = items[:, :TOP]
         answers.top[request, : top.shape[1]] = np.where(top >= 0, top + 1, 0)
         if not items.shape[1]:

@@ -108,8 +108,8 @@ def unsound(row: Row) -> Fault | None:
     if row.items and row.status in FAILED:
         said = f"a request that failed ({row.status}) has no ranking; leave the list empty"
         return Fault("failed-with-items", said, "items")
-    cached, prompt = row.cached_tokens or 0, row.prompt_tokens
-    if prompt is not None and cached > prompt:
+    cached, prompt = row.cached_tokens or 0, row.prompt_tokens or 0
+    if cached > prompt:
         said = f"{cached:,} of {prompt:,} prompt tokens; give how many of them were cached"
         return Fault("bad-number", said, "cached_tokens")
     fault = None if row.scores is None else _unsound_scores(row.scores, len(row.items))

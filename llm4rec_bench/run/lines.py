@@ -138,9 +138,9 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
                 begun = piece[cut:]
             elif len(begun) <= LONGEST_LINE:
                 begun += piece
-            if size > LARGEST_RUN or number - 1 > MOST_ROWS:
+            if size > LARGEST_RUN or number - 1 > MOST_ROWS + 1:
                 said = (
-                    f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} lines, unpacked; "
+                    f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} rows, unpacked; "
                     "write explanations elsewhere, or fewer runs"
                 )
                 problems.add("too-large", said)

@@ -22,8 +22,10 @@ class Tally:
     items: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    of_candidates: int = 0
+    """Rankings of two or more candidates of a fixed pool."""
     as_given: int = 0
-    """Rankings of two items or more that keep the order in which candidates were given."""
+    """Those of them whose first items stand as in one of the orders of the pool."""
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By kind: their sum, and how many rows state them."""
     latency_ms: list[npt.NDArray[np.float64]] = field(default_factory=list)

@@ -5,25 +5,27 @@ An alarm is not a verdict. It is recorded with the score and shown wherever the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from llm4rec_bench.run import Tally
-from llm4rec_bench.statistics import Interval
 
 _AS_GIVEN = 0.5
 """Share of rows in the order given, beyond which it is said."""
 
-_TOO_GOOD = 0.5
-"""Share of the way from the best reference to the ceiling, beyond which it is said."""
+_TOO_GOOD = {True: 0.8, False: 0.3}
+"""Share of the way from the best reference to the ceiling, beyond which it is said: where there
+are few candidates, so that good methods come far, and where there are many."""
+
+_WATCHED = ("recall@1", "ndcg@10")
 
 CODES = {
     "above-ceiling": "a value is above what the pool allows",
     "recall-not-mrr": "recall@1 and mrr@1 differ although every request has one target",
-    "order-as-given": "most rankings keep the candidates in the order given",
-    "too-good": "recall@1 is more than half-way from the best reference to the ceiling",
+    "order-as-given": "most rankings begin like one of the orders in which candidates are given",
+    "too-good": "much nearer to the ceiling than any known method comes",
     "same-rankings": "another entry has the same first ten items for every request",
 }
 """Every alarm, and what it stands for."""
@@ -36,43 +38,47 @@ class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
 
 
-class AtOne(NamedTuple):
-    """The first places of a run, and what stands there without a method."""
+class Compared(NamedTuple):
+    """A value beside what is reached without a method, and what can be reached at all."""
 
-    recall: float
-    mrr: float | None
-    """None where requests have several targets: recall@1 is another thing then."""
+    metric: str
+    value: float
     reference: float
-    """The highest recall@1 of chance, popularity and the order given."""
+    """The highest of chance, popularity and the order given."""
     ceiling: float
 
 
 def alarms(
-    metrics: Mapping[str, Interval], ceiling: Mapping[str, float], at_one: AtOne, tally: Tally
+    compared: Sequence[Compared],
+    mrr_at_one: float | None,
+    tally: Tally,
+    few_candidates: bool,
 ) -> list[Alarm]:
-    """What is suspicious about a score, by its metrics, first places and counts."""
+    """What is suspicious about the values of a score.
+
+    `mrr_at_one` is None where requests have several targets: recall@1 is another thing then.
+    """
     found = [
         Alarm(
             "above-ceiling",
-            f"{name} is {by.value:.4f}, but the pool allows {ceiling[name]:.4f} at most: "
+            f"{by.metric} is {by.value:.4f}, but {by.ceiling:.4f} is the most there can be: "
             "the scorer or the task is at fault, please report it",
         )
-        for name, by in metrics.items()
-        if by.value > ceiling[name] + 1e-9
+        for by in compared
+        if by.value > by.ceiling + 1e-9
     ]
-    if at_one.mrr is not None and abs(at_one.recall - at_one.mrr) > 1e-9:
-        said = f"recall@1 is {at_one.recall:.4f} and mrr@1 {at_one.mrr:.4f}"
+    at_one = next(by for by in compared if by.metric == "recall@1")
+    if mrr_at_one is not None and abs(at_one.value - mrr_at_one) > 1e-9:
+        said = f"recall@1 is {at_one.value:.4f} and mrr@1 {mrr_at_one:.4f}"
         found.append(Alarm("recall-not-mrr", f"{said}: the scorer is at fault, please report it"))
-    if tally.as_given > _AS_GIVEN * tally.rows:
-        share = tally.as_given / tally.rows
-        said = f"{share:.0%} of the rankings keep the candidates in the order given"
+    if tally.as_given > _AS_GIVEN * tally.of_candidates:
+        share = tally.as_given / tally.of_candidates
+        said = f"{share:.0%} of the rankings begin like an order in which candidates are given"
         found.append(Alarm("order-as-given", f"{said}: are answers parsed?"))
-    if at_one.recall > at_one.reference + _TOO_GOOD * (at_one.ceiling - at_one.reference):
-        found.append(
-            Alarm(
-                "too-good",
-                f"recall@1 is {at_one.recall:.3f}, where the best reference has "
-                f"{at_one.reference:.3f}: has the method seen the targets?",
-            )
-        )
+    share = _TOO_GOOD[few_candidates]
+    for by in compared:
+        if by.metric in _WATCHED and by.value > by.reference + share * (by.ceiling - by.reference):
+            said = f"{by.metric} is {by.value:.3f}, where the best reference has {by.reference:.3f}"
+            found.append(Alarm("too-good", f"{said}: has the method seen the targets?"))
+            break
     return found

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec_bench.run import Run
-from llm4rec_bench.statistics import rounded
+from llm4rec_bench.statistics import mean, rounded
 from llm4rec_bench.task import Task
 
 _TOGETHER = 10_000
@@ -26,7 +26,8 @@ class Breadth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How wide, how fresh and how varied the first ten items are."""
 
     coverage: float
-    """Share of the catalogue that stands in the first ten of any ranking."""
+    """Share of the catalogue that stands in the first ten of any ranking; of repeated runs, the
+    mean, since it grows with the number of rankings."""
     gini: float
     """Gini coefficient of how often each item does: 0 equally often, 1 always the same."""
     novelty: float
@@ -43,10 +44,8 @@ class Breadth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def breadth(run: Run) -> Breadth | None:
     """The breadth of a run; None where no ranking holds an item."""
     task, split = run.task, run.header.split
-    shown = np.zeros(len(task.items), np.int64)
-    for top in run.top:
-        for place in top.T:
-            shown += np.bincount(place, minlength=len(task.items) + 1)[1:]
+    by_run = [_times_shown(top, len(task.items)) for top in run.top]
+    shown = np.sum(by_run, axis=0)
     total = int(shown.sum())
     if not total:
         return None
@@ -54,12 +53,20 @@ def breadth(run: Run) -> Breadth | None:
     consumed = events[task.histories(split).items].mean()
     smoothed = (events + 1) / (events.sum() + len(events))
     return Breadth(
-        coverage=rounded((shown > 0).mean()),
-        gini=rounded(_gini(shown)),
+        coverage=rounded(mean(np.array([(times > 0).mean() for times in by_run]))),
+        gini=rounded(mean(np.array([_gini(times) for times in by_run if times.any()]))),
         novelty=rounded(-(np.log2(smoothed) * shown).sum() / total),
         popularity_lift=rounded((events * shown).sum() / total / consumed - 1.0),
         diversity=_diversity(run.top, task),
     )
+
+
+def _times_shown(top: npt.NDArray[np.unsignedinteger], items: int) -> npt.NDArray[np.int64]:
+    """How often each item stands in the first ten of a run."""
+    shown = np.zeros(items, np.int64)
+    for place in top.T:
+        shown += np.bincount(place, minlength=items + 1)[1:]
+    return shown
 
 
 def _gini(counts: npt.NDArray[np.int64]) -> float:

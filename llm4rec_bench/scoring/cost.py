@@ -24,7 +24,7 @@ from typing import Annotated
 
 import msgspec
 
-from llm4rec_bench.errors import BenchError, nearest_hint, printable, shown
+from llm4rec_bench.errors import UsageError, nearest_hint, printable, shown
 from llm4rec_bench.scoring.scorer import Score
 from llm4rec_bench.statistics import rounded
 
@@ -51,16 +51,16 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: Line
     source: Line
     """Where they were found."""
-    models: dict[str, Price]
+    models: dict[Line, Price]
 
 
 class Cost(msgspec.Struct, frozen=True):
     """What a run cost by one row of a table of prices."""
 
     per_1000_requests: float
-    """Of requests whose rows state their tokens."""
+    """By the mean of each kind of tokens over the rows that state it."""
     stated: float
-    """Share of rows that do."""
+    """Share of rows that state the kind that is stated least."""
     currency: str
     model: str
     prices: str
@@ -69,47 +69,47 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def read_prices(path: Path) -> Prices:
-    """A table of prices; raises BenchError naming the file and the field."""
+    """A table of prices; raises UsageError naming the file and the field."""
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise BenchError(f"{path}: is not a regular file; --prices takes a TOML file")
+            raise UsageError(f"{path}: is not a regular file; --prices takes a TOML file")
         if state.st_size > LARGEST_TABLE:
-            raise BenchError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB")
+            raise UsageError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB")
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Prices)
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; --prices takes a TOML file") from None
+        raise UsageError(f"{path}: {error.strerror}; --prices takes a TOML file") from None
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: {printable(str(error), 200)}; see --help for its form") from None
+        raise UsageError(f"{path}: {printable(str(error), 200)}; see --help for its form") from None
 
 
 def cost(score: Score, prices: Prices, model: str) -> Cost | None:
     """The cost of a run; None where no row states its tokens.
 
-    Raises BenchError where the table does not hold the model.
+    Raises UsageError where the table does not hold the model.
     """
     price = prices.models.get(model)
     if price is None:
         known = ", ".join(map(shown, prices.models))
-        raise BenchError(
+        raise UsageError(
             f"{shown(model)} has no price; expected {known}{nearest_hint(model, prices.models)}"
         )
     used = score.tokens
-    prompt, completion = used.get("prompt"), used.get("completion")
-    if prompt is None and completion is None:
+    if not used:
         return None
-    rows = max(kind.rows for kind in (prompt, completion) if kind is not None)
-    spent = {kind: tokens.mean * tokens.rows / rows for kind, tokens in used.items()}
-    cached = spent.get("cached", 0.0)
+    prompt, completion, cached = (
+        used[kind].mean if kind in used else 0.0 for kind in ("prompt", "completion", "cached")
+    )
+    if "cached" in used and "prompt" in used:  # of the rows that state a prompt, few may state it
+        cached *= used["cached"].rows / used["prompt"].rows
     price_cached = price.prompt if price.cached is None else price.cached
     a_million = (
-        (spent.get("prompt", 0.0) - cached) * price.prompt
-        + cached * price_cached
-        + spent.get("completion", 0.0) * price.completion
+        (prompt - cached) * price.prompt + cached * price_cached + completion * price.completion
     )
+    rows = sum(score.validity.statuses.values())
     return Cost(
         per_1000_requests=rounded(a_million / 1000.0),
-        stated=rounded(rows / sum(score.validity.statuses.values())),
+        stated=rounded(min(by.rows for kind, by in used.items() if kind != "cached") / rows),
         currency=prices.currency,
         model=model,
         prices=prices.version,

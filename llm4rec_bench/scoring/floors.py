@@ -56,9 +56,18 @@ def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int)
         candidates = np.full(len(pools), pools.shape[2], np.int64)
         ranks = _ranks_in_pools(pools[:, 0], targets, popular[pools[:, 0]])
         first_to_last = np.broadcast_to(np.arange(pools.shape[2]), pools[:, 0].shape)
-        seen = [pools[:, run % pools.shape[1]] for run in range(runs)]
-        given = np.stack([_ranks_in_pools(pool, targets, first_to_last) for pool in seen])
-        as_given = _means(metrics, given)
+        orders = np.bincount(np.arange(runs) % pools.shape[1])
+        by_order = [
+            _means(metrics, _ranks_in_pools(pools[:, order], targets, first_to_last)[None])
+            for order in range(len(orders))
+        ]
+        as_given = {
+            str(metric): rounded(
+                sum(of[str(metric)] * count for of, count in zip(by_order, orders, strict=True))
+                / runs
+            )
+            for metric in metrics
+        }
     present, wanted = (ranks > 0).sum(axis=1), (targets >= 0).sum(axis=1)
     alike, of_request = distinct_rows(np.stack([candidates, present, wanted], axis=1))
     counts = np.bincount(of_request)

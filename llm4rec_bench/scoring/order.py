@@ -18,7 +18,7 @@ import numpy.typing as npt
 from llm4rec_bench.metrics import Metric, Ranks, per_request
 from llm4rec_bench.pools import PERMUTATIONS
 from llm4rec_bench.run import Run
-from llm4rec_bench.statistics import bootstrap_ratios, distinct_rows, rounded
+from llm4rec_bench.statistics import bootstrap_ratios, chi_square_tail, distinct_rows, rounded
 
 _GROUPS = 4
 """Groups of places by which a pool is parted, equally large but for the last."""
@@ -63,8 +63,13 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metric: str
     by_place: dict[str, ByPlace]
     """By the place at which the target was given."""
-    across_orders: Agreement | None
-    """Between runs that saw different orders; None where there are no two."""
+    p: float | None
+    """How likely so different values by place are where places do not matter; None where all
+    requests have the same value. See `_p_of_places`."""
+    same_order: Agreement | None
+    """Between runs that saw the same order; None where there are no two."""
+    other_order: Agreement | None
+    """Between runs that saw different orders. What it lacks of `same_order` is what order does."""
 
 
 def agreement(run: Run) -> Agreement | None:
@@ -82,11 +87,15 @@ def order(run: Run, metric: Metric) -> Order | None:
     group = np.stack(
         [_group_of(pools[:, number % PERMUTATIONS], targets) for number in range(len(run.ranks))]
     )
-    pairs = [pair for pair in _pairs(len(run.top)) if (pair[1] - pair[0]) % PERMUTATIONS]
+    runs = range(len(run.top))
+    same = [(one, one + PERMUTATIONS) for one in runs[:-PERMUTATIONS]]
+    other = [pair for pair in _pairs(len(runs)) if (pair[1] - pair[0]) % PERMUTATIONS]
     return Order(
         str(metric),
         _by_place(run.ranks, group, metric, pools.shape[2]),
-        _agreement(run.top, pairs),
+        _p_of_places(per_request(metric, run.ranks), group),
+        _agreement(run.top, same),
+        _agreement(run.top, other),
     )
 
 
@@ -118,6 +127,33 @@ def _by_place(ranks: Ranks, group: Ranks, metric: Metric, pool: int) -> dict[str
             value = rounded((sums * counts).sum() / total)
             found[name] = ByPlace(total, value, rounded(low), rounded(high))
     return found
+
+
+def _p_of_places(values: npt.NDArray[np.float64], group: Ranks) -> float | None:
+    """Whether values of shape (runs, requests) depend on the group of places.
+
+    A permutation test by its chi-square limit: were places of no matter, the groups, which
+    chance gave to requests, could be given anew, and the means of groups differ by no more
+    than that. Runs that saw the same order are averaged; with several orders each request is
+    compared with itself, so that hard and easy ones do not blur the picture.
+    """
+    orders = min(len(values), PERMUTATIONS)
+    by_order = np.stack([values[number::PERMUTATIONS].mean(axis=0) for number in range(orders)])
+    if orders > 1:
+        by_order = by_order - by_order.mean(axis=0)
+    given = group[:orders] >= 0
+    cells, places = by_order[given], group[:orders][given]
+    if not len(cells):
+        return None
+    cells = cells - cells.mean()
+    sizes = np.bincount(places)
+    sums = np.bincount(places, weights=cells)
+    variance = float((cells**2).mean())
+    some = sizes > 0
+    if variance < 1e-18 or some.sum() < 2:
+        return None
+    statistic = float((sums[some] ** 2 / sizes[some]).sum()) / variance
+    return rounded(chi_square_tail(statistic, int(some.sum()) - 1))
 
 
 def _pairs(runs: int) -> list[tuple[int, int]]:

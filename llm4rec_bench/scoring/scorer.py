@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -17,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm4rec_bench.metrics import Metric, Ranks, per_request
-from llm4rec_bench.run import Run, Tally
-from llm4rec_bench.scoring.alarms import Alarm, AtOne, alarms
+from llm4rec_bench.run import Run, Tally, read_run
+from llm4rec_bench.scoring.alarms import Alarm, Compared, alarms
 from llm4rec_bench.scoring.breadth import Breadth, breadth
 from llm4rec_bench.scoring.floors import Floors, floors
 from llm4rec_bench.scoring.order import Agreement, Order, agreement, order
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 SCORER = "1"
 """Version of the scorer. It changes whenever a number could."""
 
+
+_FEW = 0.005
+"""Chance of a hit at the first place beyond which candidates are few: fewer than 200."""
 
 MOST_TARGETS = 1000
 """Targets of one request beyond which packed ranks are not read."""
@@ -74,7 +78,7 @@ class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     percentiles: dict[str, Percentile]
     """Only those that so many rows support."""
     requests_per_second: float | None
-    """One request after another; None where the mean is 0."""
+    """One request after another; None where no time is stated to have passed."""
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,8 +104,8 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: int
     metrics: dict[str, Interval]
     floors: Floors
-    rescaled: dict[str, float]
-    """Each metric on a scale from chance (0) to the ceiling (1)."""
+    rescaled: dict[str, float | None]
+    """Each metric on a scale from chance (0) to the ceiling (1); None where they are one."""
     slices: dict[str, Slice]
     validity: Validity
     breadth: Breadth | None
@@ -115,8 +119,9 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the order of the candidates did; None on the whole catalogue."""
     alarms: list[Alarm]
     """What calls for a look."""
-    top_digest: str
-    """``sha256:…`` of the first ten items of all rankings, equal for runs that rank alike."""
+    top_digests: list[str]
+    """``sha256:…`` of the first ten items of each run's rankings, equal for runs that rank
+    alike."""
     ranks: str
     """What `packed_ranks` makes of the targets' ranks, so that saved scores can be compared
     request by request."""
@@ -135,8 +140,10 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return to_pandas(pa.Table.from_pylist(rows)).set_index("metric")
 
 
-def score(run: Run) -> Score:
-    """The score of a run on its task."""
+def score(run: Run | str | Path) -> Score:
+    """The score of a run, or of a run file, on its task; see `read_run` for what it raises."""
+    if not isinstance(run, Run):
+        run = read_run(run)
     header, task = run.header, run.task
     metrics = task.track(header.track).parsed_metrics()
     at_one = [Metric("recall", 1), Metric("mrr", 1)]
@@ -165,38 +172,41 @@ def score(run: Run) -> Score:
         },
         validity=_validity(run.tally),
         breadth=breadth(run),
-        latency=_latency(run.tally),
+        latency=_latency(run.tally, len(run.ranks)),
         tokens=_tokens(run.tally),
         agreement=agreement(run),
         order=order(run, metrics[0]),
         alarms=alarms(
-            found, references.ceiling, _at_one(everything, references, run.ranks), run.tally
+            _compared(everything, references),
+            everything["mrr@1"].value if run.ranks.shape[2] == 1 else None,
+            run.tally,
+            few_candidates=references.random["recall@1"] > _FEW,
         ),
-        top_digest=_top_digest(run),
+        top_digests=[_digest(top) for top in run.top],
         ranks=packed_ranks(run.ranks),
     )
 
 
-def _rescaled(value: float, references: Floors, metric: str) -> float:
+def _rescaled(value: float, references: Floors, metric: str) -> float | None:
     low, high = references.random[metric], references.ceiling[metric]
-    return rounded((value - low) / (high - low)) if high > low else 0.0
+    return rounded((value - low) / (high - low)) if high > low else None
 
 
-def _at_one(found: dict[str, Interval], references: Floors, ranks: Ranks) -> AtOne:
-    floors_of_recall = [references.random, references.popularity, references.as_given or {}]
-    return AtOne(
-        recall=found["recall@1"].value,
-        mrr=found["mrr@1"].value if ranks.shape[2] == 1 else None,
-        reference=max(values.get("recall@1", 0.0) for values in floors_of_recall),
-        ceiling=references.ceiling["recall@1"],
-    )
+def _compared(found: Mapping[str, Interval], references: Floors) -> list[Compared]:
+    floors_known = [references.random, references.popularity, references.as_given or {}]
+    return [
+        Compared(
+            name,
+            by.value,
+            max(values.get(name, 0.0) for values in floors_known),
+            references.ceiling[name],
+        )
+        for name, by in found.items()
+    ]
 
 
-def _top_digest(run: Run) -> str:
-    hashed = sha256()
-    for top in run.top:
-        hashed.update(top.astype("<u4").tobytes())
-    return f"sha256:{hashed.hexdigest()}"
+def _digest(top: npt.NDArray[np.unsignedinteger]) -> str:
+    return f"sha256:{sha256(top.astype('<u4').tobytes()).hexdigest()}"
 
 
 def packed_ranks(ranks: Ranks) -> str:
@@ -273,7 +283,7 @@ def _validity(tally: Tally) -> Validity:
     )
 
 
-def _latency(tally: Tally) -> Latency | None:
+def _latency(tally: Tally, runs: int) -> Latency | None:
     known = np.concatenate(tally.latency_ms)
     if not len(known):
         return None
@@ -281,8 +291,8 @@ def _latency(tally: Tally) -> Latency | None:
     return Latency(
         rows=len(known),
         mean=rounded(average),
-        percentiles=percentiles(known),
-        requests_per_second=rounded(1000.0 / average) if average > 0 else None,
+        percentiles=percentiles(known, runs),
+        requests_per_second=rounded(1000.0 / average) if average > 1e-9 else None,
     )
 
 

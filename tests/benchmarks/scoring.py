@@ -58,6 +58,7 @@ BEGIN, END = (
 
 def generate(folder: Path, requests: int, trec: bool = True) -> None:
     """A task of so many requests, a run file for it and, for peers, the same in TREC's form."""
+    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(requests)
     _write_task(folder, requests, random)
     task = opened(folder)
@@ -140,6 +141,8 @@ def opened(folder: Path) -> Task:
 
 
 def ours(folder: Path, run: str = "run.jsonl") -> Iterator[dict[str, float]]:
+    score(read_run(warm(folder) / "run.jsonl", opened(warm(folder))))
+    yield {}
     task = opened(folder)
     for _ in ("the first one opens the task", "the second finds it open"):
         found = score(read_run(folder / run, task))
@@ -168,42 +171,48 @@ def unpacking(folder: Path) -> Iterator[None]:
 def pytrec_eval(folder: Path) -> Iterator[dict[str, float]]:
     import pytrec_eval as peer
 
-    judged = json.loads((folder / "judged.json").read_text())
-    yield {}
     measures = {"ndcg_cut.10", "recall." + ",".join(map(str, CUTS))}
-    with (folder / "run.trec").open() as file:
-        run = peer.parse_run(file)
-    values = peer.RelevanceEvaluator(judged, measures).evaluate(run).values()
     names = {"ndcg@10": "ndcg_cut_10", **{f"recall@{k}": f"recall_{k}" for k in CUTS}}
-    yield {
-        ours: float(np.mean([value[theirs] for value in values])) for ours, theirs in names.items()
-    }
+    for place in (warm(folder), folder):
+        judged = json.loads((place / "judged.json").read_text())
+        yield {}
+        with (place / "run.trec").open() as file:
+            run = peer.parse_run(file)
+        values = peer.RelevanceEvaluator(judged, measures).evaluate(run).values()
+        yield {
+            ours: float(np.mean([value[theirs] for value in values]))
+            for ours, theirs in names.items()
+        }
 
 
 def ir_measures(folder: Path) -> Iterator[dict[str, float]]:
     import ir_measures as peer
 
-    judged = json.loads((folder / "judged.json").read_text())
-    yield {}
     measures = [peer.nDCG @ 10, *(peer.R @ k for k in CUTS)]
-    found = peer.calc_aggregate(measures, judged, peer.read_trec_run(str(folder / "run.trec")))
-    yield {
-        "ndcg@10": found[peer.nDCG @ 10],
-        **{f"recall@{k}": found[peer.R @ k] for k in CUTS},
-    }
+    for place in (warm(folder), folder):
+        judged = json.loads((place / "judged.json").read_text())
+        yield {}
+        found = peer.calc_aggregate(measures, judged, peer.read_trec_run(str(place / "run.trec")))
+        yield {
+            "ndcg@10": found[peer.nDCG @ 10],
+            **{f"recall@{k}": found[peer.R @ k] for k in CUTS},
+        }
 
 
 def ranx(folder: Path) -> Iterator[dict[str, float]]:
     import ranx as peer
 
-    judged = json.loads((folder / "judged.json").read_text())
     names = ["ndcg@10", *(f"recall@{k}" for k in CUTS)]
-    first = next(iter(judged))
-    peer.evaluate(peer.Qrels({first: judged[first]}), peer.Run({first: {"i1": 1.0}}), names)
-    qrels = peer.Qrels(judged)
-    yield {}
-    run = peer.Run.from_file(str(folder / "run.trec"), kind="trec")
-    yield {name: float(value) for name, value in peer.evaluate(qrels, run, names).items()}
+    for place in (warm(folder), folder):
+        qrels = peer.Qrels(json.loads((place / "judged.json").read_text()))
+        yield {}
+        run = peer.Run.from_file(str(place / "run.trec"), kind="trec")
+        yield {name: float(value) for name, value in peer.evaluate(qrels, run, names).items()}
+
+
+def warm(folder: Path) -> Path:
+    """Where the small run lies on which programs are warmed up."""
+    return folder.parent / str(SIZES[0])
 
 
 MEASURED: dict[str, Callable[..., Iterator[Any]]] = {
@@ -213,7 +222,7 @@ MEASURED: dict[str, Callable[..., Iterator[Any]]] = {
 
 
 def measured(what: str, folder: Path, *more: str) -> dict[str, Any]:
-    """Seconds of the first and the second step of a function above, peak memory, and values."""
+    """Seconds of each step of a function above, of which the last counts; peak memory; values."""
     as_command = "from llm4rec_bench.cli import lean; lean(); " if what == "ours" else ""
     program = f"{as_command}import sys; from tests.benchmarks.scoring import alone; alone(sys.argv)"
     words = [sys.executable, "-c", program, what, str(folder), *more]
@@ -269,17 +278,17 @@ def table(results: dict[str, Any]) -> str:
         "|---|" + "---:|" * len(_NAMES),
     ]
     for requests, found in results["sizes"].items():
-        own = found["ours"]["cpu"][1]
+        own = found["ours"]["cpu"][-1]
         cells = []
         for name in _NAMES:
             if name == "opening":
-                cells.append(f"{max(found['ours']['cpu'][0] - own, 0):.2f} s")
+                cells.append(f"{max(found['ours']['cpu'][-2] - own, 0):.2f} s")
             elif name == "peak":
                 cells.append(f"{found['ours']['peak_mb']:,} MB")
             elif name not in found:
                 cells.append("–")
             else:
-                seconds = found[name]["cpu"][1]
+                seconds = found[name]["cpu"][-1]
                 times = "" if name == "ours" else f" ({seconds / own:,.1f} ×)"
                 cells.append(f"{seconds:,.2f} s{times}")
         lines.append(f"| {int(requests):,} | " + " | ".join(cells) + " |")

@@ -200,11 +200,12 @@ def test_a_file_over_the_limit_of_bytes_is_refused(
     assert read_run(make.HERE / "valid" / "minimal.jsonl").digest.startswith("sha256:")
 
 
-def test_a_file_over_the_limit_of_lines_is_refused(
+def test_a_file_over_the_limit_of_rows_is_refused(
     refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_lines, "MOST_ROWS", 301)
-    assert told(refused(PLAIN + b"\n")) == [(None, "too-large")]
+    monkeypatch.setattr(run_lines, "MOST_ROWS", 299)
+    assert told(refused(PLAIN)) == [(None, "too-large")]
+    monkeypatch.setattr(run_lines, "MOST_ROWS", 300)
     assert read_run(make.HERE / "valid" / "minimal.jsonl").tally.rows == 300
 
 

@@ -110,12 +110,35 @@ def test_the_command_line_shows_what_a_run_cost(bench: Any, table: Path, run: Pa
     assert "cost" not in json.loads(bench("score", run, "--json")[1])
     assert bench("score", run, "--prices", table)[0] == 2  # which of the two?
     assert bench("score", run, "--model", "large")[0] == 2
-    assert bench("score", run, "--prices", table, "--model", "huge")[0] == 1
+    assert bench("score", run, "--prices", table, "--model", "huge")[0] == 2
 
 
-def test_more_cached_tokens_than_prompt_tokens_are_refused(toy: Task, tmp_path: Path) -> None:
+def test_each_kind_counts_by_the_rows_that_state_it(toy: Task, tmp_path: Path, table: Path) -> None:
     rows = random_rows(toy, "ranking")
-    rows[3] |= {"prompt_tokens": 10, "cached_tokens": 11}
+    for number, row in enumerate(rows):
+        row["prompt_tokens"] = 1000
+        if number < 3:
+            row["completion_tokens"] = 100
     path = write_run(tmp_path / "run.jsonl", toy, "ranking", rows)
-    with pytest.raises(BenchError, match=r":5: error\[bad-number\] cached_tokens: 11 of 10"):
+    found = cost(score(path), read_prices(table), "small")
+    assert found is not None
+    assert found.per_1000_requests == pytest.approx((1000 * 0.5 + 100 * 2.0) / 1000)
+    assert found.stated == pytest.approx(0.01)
+
+
+def test_names_in_a_table_do_not_reach_the_terminal(bench: Any, table: Path, run: Path) -> None:
+    table.write_text(TABLE.replace("small", "\\u001b[31mred"))
+    code, _, err = bench("score", run, "--prices", table)
+    assert code == 2
+    assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("prompt", [{}, {"prompt_tokens": 10}])
+def test_more_cached_tokens_than_prompt_tokens_are_refused(
+    toy: Task, tmp_path: Path, prompt: dict[str, int]
+) -> None:
+    rows = random_rows(toy, "ranking")
+    rows[3] |= {**prompt, "cached_tokens": 11}
+    path = write_run(tmp_path / "run.jsonl", toy, "ranking", rows)
+    with pytest.raises(BenchError, match=r":5: error\[bad-number\] cached_tokens: 11 of [01]"):
         read_run(path)

@@ -9,9 +9,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from llm4rec_bench import Request, Score, Task, read_run, score
+from llm4rec_bench.scoring.order import _p_of_places
 from tests.scoring.test_score import write_run
 
 Rank = Callable[[Request, int], list[str]]
@@ -50,7 +53,7 @@ def test_one_who_keeps_the_order_has_all_from_the_first_places(toy: Task, tmp_pa
     assert values[0] > 0.5 > values[1] > 0.28
     assert values[2:] == [0.0, 0.0]
     assert sum(part.rows for part in found.order.by_place.values()) == 900
-    across = found.order.across_orders
+    across = found.order.other_order
     assert across is not None
     assert across.pairs == 3
     assert across.first < 0.15  # one in twenty by chance
@@ -60,7 +63,7 @@ def test_one_who_keeps_the_order_has_all_from_the_first_places(toy: Task, tmp_pa
 def test_one_who_minds_no_order_ranks_alike_in_all(toy: Task, tmp_path: Path) -> None:
     found = scored(toy, tmp_path, by_id)
     assert found.order is not None
-    assert found.order.across_orders == found.agreement
+    assert found.order.other_order == found.agreement
     assert found.agreement is not None
     assert (found.agreement.pairs, found.agreement.first, found.agreement.top10) == (3, 1.0, 1.0)
 
@@ -91,8 +94,9 @@ def test_parts_and_agreement_are_those_of_a_plain_computation(toy: Task, tmp_pat
     assert found.agreement.first == pytest.approx(sum(first) / len(first))
     assert found.agreement.top10 == pytest.approx(sum(common) / len(common))
     # Runs 0 and 3, and 1 and 4, see the same order.
-    assert found.order.across_orders is not None
-    assert found.order.across_orders.pairs == 8
+    assert found.order.other_order is not None
+    assert found.order.same_order is not None
+    assert (found.order.other_order.pairs, found.order.same_order.pairs) == (8, 2)
 
 
 def test_short_and_empty_rankings_are_compared_by_the_longer(toy: Task, tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_a_single_run_and_the_whole_catalogue_have_no_orders(toy: Task, tmp_path
     single = scored(toy, tmp_path, by_id, runs=1)
     assert single.agreement is None
     assert single.order is not None
-    assert single.order.across_orders is None
+    assert (single.order.same_order, single.order.other_order) == (None, None)
 
     def unseen(request: Request, run: int) -> list[str]:
         return [item for item in toy.items.ids if item not in request.history][:5]
@@ -131,34 +135,100 @@ def test_a_single_run_and_the_whole_catalogue_have_no_orders(toy: Task, tmp_path
     assert whole.agreement is not None
 
 
+def test_a_place_that_matters_has_a_small_p_and_one_that_does_not_any(
+    toy: Task, tmp_path: Path
+) -> None:
+    biased = scored(toy, tmp_path, given, runs=1).order
+    assert biased is not None
+    assert biased.p is not None
+    assert biased.p < 1e-6
+    blind = scored(toy, tmp_path, by_id).order  # the same in every order, request by request
+    assert blind is not None
+    assert blind.p is None
+
+
+def test_p_is_uniform_where_places_do_not_matter(toy: Task) -> None:
+    draw = np.random.default_rng(5)
+    for orders in (1, 3):
+        found = [
+            _p_of_places(draw.exponential(size=(orders, 300)), draw.integers(0, 4, (orders, 300)))
+            for _ in range(2000)
+        ]
+        assert stats.kstest(found, "uniform").statistic < 0.05
+
+
+def test_p_of_one_order_is_that_of_a_permutation_test() -> None:
+    draw = np.random.default_rng(6)
+    group = draw.integers(0, 4, 400)
+    values = draw.random(400) + 0.06 * group
+
+    def spread(labels: Any) -> float:
+        parts = [values[labels == number] for number in range(4)]
+        return sum(len(part) * (part.mean() - values.mean()) ** 2 for part in parts)
+
+    as_far = [spread(draw.permutation(group)) >= spread(group) for _ in range(4000)]
+    assert _p_of_places(values[None], group[None]) == pytest.approx(np.mean(as_far), abs=0.02)
+
+
+def test_repeats_in_one_order_count_once(toy: Task) -> None:
+    draw = np.random.default_rng(7)
+    values, group = draw.random((3, 200)), draw.integers(0, 4, (3, 200))
+    once = _p_of_places(values, group)
+    twice = _p_of_places(np.concatenate([values, values]), np.concatenate([group, group]))
+    assert once == twice
+
+
 def told(found: Score) -> list[str]:
     return [alarm.code for alarm in found.alarms]
 
 
 def test_an_order_that_is_kept_is_told(toy: Task, tmp_path: Path) -> None:
-    assert told(scored(toy, tmp_path, given)) == ["order-as-given"]
-    assert told(scored(toy, tmp_path, lambda request, run: given(request, run)[:3])) == [
-        "order-as-given"
-    ]
+    kept = ["order-as-given"]
+    assert told(scored(toy, tmp_path, given)) == kept
+    assert told(scored(toy, tmp_path, lambda request, run: given(request, run)[:3])) == kept
     assert told(scored(toy, tmp_path, lambda request, run: given(request, run)[:1])) == []
     assert told(scored(toy, tmp_path, by_id)) == []
+    orders = [
+        {request.request_id: request.candidates for request in toy.requests("test", "ranking", run)}
+        for run in range(3)
+    ]
+    # The order of another run, its end another, or most requests without an answer.
+    assert told(scored(toy, tmp_path, lambda r, run: orders[0][r.request_id])) == kept
+    turned = scored(toy, tmp_path, lambda r, run: [*given(r, run)[:18], *given(r, run)[:17:-1]])
+    assert told(turned) == kept
+    some = scored(toy, tmp_path, lambda r, run: given(r, run) if r.request_id < "u050" else [])
+    assert told(some) == kept
 
 
-def test_one_that_knows_the_targets_trips_the_wire(toy: Task, tmp_path: Path) -> None:
-    ids = toy.items.ids
-    targets = dict(
-        zip(toy.requests("test").ids, toy.targets("test").items[:, 0].tolist(), strict=True)
-    )
+def knowing(toy: Task, share: float, place: int = 0) -> Rank:
+    """Puts the target at a place in so many requests, and last in the others."""
+    names = toy.requests("test").ids
+    ids, rows = toy.items.ids, toy.targets("test").items[:, 0].tolist()
+    targets = {name: ids[row] for name, row in zip(names, rows, strict=True)}
 
-    def knows(share: float) -> Any:
-        def rank(request: Request, run: int) -> list[str]:
-            target = ids[targets[request.request_id]]
-            others = [item for item in shuffled(request, run) if item != target]
-            known = random.Random(request.request_id).random() < share
-            return [target, *others] if known else [*others, target]
+    def rank(request: Request, run: int) -> list[str]:
+        target = targets[request.request_id]
+        seen = set(request.history)
+        allowed = request.candidates or [item for item in ids if item not in seen]
+        others = [item for item in sorted(allowed) if item != target]
+        if random.Random(request.request_id).random() < share:
+            return [*others[:place], target, *others[place:]]
+        return [*others, target]
 
-        return rank
+    return rank
 
-    assert told(scored(toy, tmp_path, knows(1.0))) == ["too-good"]
-    assert told(scored(toy, tmp_path, knows(0.7))) == ["too-good"]
-    assert told(scored(toy, tmp_path, knows(0.4))) == []
+
+@pytest.mark.parametrize(
+    ("track", "share", "place", "expected"),
+    [
+        ("retrieval", 1.0, 0, ["too-good"]),
+        ("retrieval", 0.6, 0, []),  # of fewer than fifty items
+        ("ranking", 1.0, 0, ["too-good"]),
+        ("ranking", 0.9, 0, ["too-good"]),
+        ("ranking", 0.6, 0, []),
+    ],
+)
+def test_one_that_knows_the_targets_trips_the_wire(
+    toy: Task, tmp_path: Path, track: str, share: float, place: int, expected: list[str]
+) -> None:
+    assert told(scored(toy, tmp_path, knowing(toy, share, place), track=track)) == expected
