@@ -35,8 +35,12 @@ _UP_TO = np.array([(1 << 8 * size) - 1 for size in range(_WORD)] + [(1 << 64) - 
 
 def words_of(data: bytes) -> Words:
     """The little-endian word that begins at each byte of `data`; what lies behind it is 0."""
-    padded = data + bytes(_WORD)
-    return np.ndarray((len(data) + 1,), np.dtype("<u8"), buffer=padded, strides=(1,))
+    return words_in(data + bytes(_WORD))
+
+
+def words_in(padded: bytes) -> Words:
+    """The same of bytes that end in eight zeros, which are not copied."""
+    return np.ndarray((len(padded) - _WORD + 1,), np.dtype("<u8"), buffer=padded, strides=(1,))
 
 
 class Written(NamedTuple):

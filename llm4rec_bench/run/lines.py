@@ -6,7 +6,7 @@ import gzip
 import io
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,9 @@ _OTHER_KINDS = {b"PAR1": "Parquet", b"PK": "a zip file", b"BZh": "bzip2", b"\xfd
 Places = npt.NDArray[np.int64]
 
 _NEWLINE = ord("\n")
+
+PAD = bytes(8)
+"""What follows the lines of a block, so that a word of eight bytes begins at each of theirs."""
 
 _MOST_LINES = 1 << 17
 """Lines of a block; a row has thirty bytes or more, so that only blank lines are as many."""
@@ -98,7 +101,7 @@ class Block(NamedTuple):
     first: int
     """Number of the first of them."""
     data: bytes
-    """Whole lines, each with its end; only the last of a file may lack it."""
+    """Whole lines, each with its end, which only the last of a file may lack; then PAD."""
     start: Places
     """Where each line begins."""
     end: Places
@@ -108,12 +111,24 @@ class Block(NamedTuple):
         """One line, by its place in the block."""
         return self.data[self.start[place] : self.end[place]]
 
+    def read(self) -> memoryview:
+        """The bytes as they were read."""
+        return memoryview(self.data)[: -len(PAD)]
 
-def block_of(first: int, data: bytes) -> Block:
-    """Some bytes that begin with line number `first` as a block."""
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
-    if data and not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
+    def part(self, first: int, last: int | None = None) -> Block:
+        """The lines from `first` up to `last`, by their places, or to the end."""
+        begin = self.start[first] if first < len(self.start) else len(self.read())
+        end = None if last is None else self.start[last]
+        return block_of(self.first + first, [self.read()[begin:end]])
+
+
+def block_of(first: int, parts: Sequence[bytes | memoryview]) -> Block:
+    """Some bytes, in parts, that begin with line number `first` as a block."""
+    data = b"".join([*parts, PAD])
+    length = len(data) - len(PAD)
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8, length) == _NEWLINE)
+    if length and data[length - 1] != _NEWLINE:
+        ends = np.append(ends, length)
     return Block(first, data, np.append(0, ends[:-1] + 1) if len(ends) else ends, ends)
 
 
@@ -126,18 +141,19 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
     """
     number, size, begun = 1, 0, b""
     try:
-        for piece in _pieces(file):
-            size += len(piece)
-            cut = piece.rfind(b"\n") + 1
-            if cut:
-                for block in _of_bounded_length(
-                    block_of(number, b"".join([begun, memoryview(piece)[:cut]]))
-                ):
-                    yield block
-                    number += len(block.end)
-                begun = piece[cut:]
+        for parts in _pieces(file):
+            size += sum(map(len, parts))
+            behind: list[bytes] = []  # parts behind the last newline
+            while parts and not (cut := parts[-1].rfind(b"\n") + 1):
+                behind.insert(0, parts.pop())
+            if parts:
+                last = parts.pop()
+                whole = block_of(number, [begun, *parts, memoryview(last)[:cut]])
+                number += len(whole.end)
+                yield from _of_bounded_length(whole)
+                begun = b"".join([last[cut:], *behind])
             elif len(begun) <= LONGEST_LINE:
-                begun += piece
+                begun = b"".join([begun, *behind])
             if size > LARGEST_RUN or number - 1 > MOST_ROWS + 1:
                 said = (
                     f"holds more than {LARGEST_RUN >> 30} GiB or {MOST_ROWS:,} rows, unpacked; "
@@ -145,7 +161,7 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
                 )
                 problems.add("too-large", said)
                 if len(begun) > LONGEST_LINE:
-                    yield block_of(number, begun)
+                    yield block_of(number, [begun])
                 return
     except BROKEN as error:
         reason = printable(str(error), 120)
@@ -153,20 +169,24 @@ def blocks(file: BinaryIO, problems: Problems) -> Iterator[Block]:
         problems.add("bad-compression", said)
         return
     if begun:
-        yield block_of(number, begun)
+        yield block_of(number, [begun])
 
 
 def _of_bounded_length(block: Block) -> Iterator[Block]:
     """A block in parts of at most _MOST_LINES, which matters where lines are blank."""
-    while len(block.end) > _MOST_LINES:
-        cut = int(block.end[_MOST_LINES - 1]) + 1
-        yield block_of(block.first, block.data[:cut])
-        block = block_of(block.first + _MOST_LINES, block.data[cut:])
-    yield block
+    for first in range(0, len(block.end), _MOST_LINES):
+        last = first + _MOST_LINES
+        if first == 0 and last >= len(block.end):
+            yield block
+        else:
+            yield block.part(first, last if last < len(block.end) else None)
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """The bytes of a file in pieces; of a damaged archive, first all that can be unpacked."""
+def _pieces(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The bytes of a file in pieces, each in parts.
+
+    Of a damaged archive, first comes all that can be unpacked.
+    """
     broken = None
     while broken is None:
         parts: list[bytes] = []
@@ -179,6 +199,6 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
             broken = error
         if not parts:
             break
-        yield b"".join(parts)
+        yield parts
     if broken is not None:
         raise broken

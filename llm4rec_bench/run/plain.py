@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llm4rec_bench.ids import Ids, Words, Written, words_of
+from llm4rec_bench.ids import Ids, Words, Written, words_in
 from llm4rec_bench.run.format import LONGEST_LINE, MOST_ITEMS
 from llm4rec_bench.run.lines import Block
 
@@ -57,8 +57,10 @@ def plain_lists(block: Block, catalogue: Ids) -> Lists:
 
     A list is left out where it is too long, but may name an item twice.
     """
-    text, words = np.frombuffer(block.data, np.uint8), words_of(block.data)
+    text, words = np.frombuffer(block.data, np.uint8), words_in(block.data)
     line, opened, closed = _lines_of_one_list(block, text)
+    if not len(line):
+        return no_lists()
     quotes = np.flatnonzero(text == _QUOTE)
     at = block.start[line], opened, closed, block.end[line]
     around = [np.searchsorted(quotes, places) for places in at]
@@ -181,8 +183,20 @@ def _keys_differ(
     outside_lists = so_far[1] - so_far[0] + so_far[3] - so_far[2]
     sound &= np.bincount(owner, minlength=len(start)) == outside_lists
     keys = Written(words, opening + 1, closing - opening - 1).word(0)
+    if _all_alike(keys, owner, len(start)):  # as nearly always: one line speaks for all
+        keys = keys[: len(keys) // len(start)]
+        return sound & (len(np.unique(keys)) == len(keys))
     order = np.lexsort((keys, owner))
     keys, owner = keys[order], owner[order]
     again = (keys[1:] == keys[:-1]) & (owner[1:] == owner[:-1])
     sound[owner[1:][again]] = False
     return sound
+
+
+def _all_alike(keys: Words, owner: Places, lines: int) -> bool:
+    """Whether all lines have the same keys in the same order."""
+    each, left = divmod(len(keys), lines)
+    if left or not each or not (owner == np.repeat(np.arange(lines), each)).all():
+        return False
+    table = keys.reshape(lines, each)
+    return bool((table == table[0]).all())

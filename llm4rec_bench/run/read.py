@@ -17,7 +17,7 @@ from llm4rec_bench.errors import printable
 from llm4rec_bench.run.check import Checker, header_fits
 from llm4rec_bench.run.format import Header
 from llm4rec_bench.run.judge import judged_header, judged_row
-from llm4rec_bench.run.lines import Block, Unreadable, block_of, blocks, opened
+from llm4rec_bench.run.lines import Block, Unreadable, blocks, opened
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.run.rows import Reader, Rows
 from llm4rec_bench.run.tally import Tally
@@ -116,19 +116,17 @@ class _Reading:
     def _from_header(self, pieces: Iterator[Block]) -> Iterator[Block]:
         """Take the header from the first line that is not blank; the blocks behind it."""
         for block in pieces:
-            self.hash.update(block.data)
-            if not block.data.strip():
-                continue
-            place = next(at for at in range(len(block.start)) if block.line(at).strip())
-            self._take_header(block.line(place), block.first + place)
-            rest = block_of(block.first + place + 1, block.data[block.end[place] + 1 :])
-            return self._hashed(rest, pieces)
+            self.hash.update(block.read())
+            for place in range(len(block.start)):
+                if line := block.line(place).strip():
+                    self._take_header(line, block.first + place)
+                    return self._hashed(block.part(place + 1), pieces)
         return iter(())
 
     def _hashed(self, first: Block, rest: Iterator[Block]) -> Iterator[Block]:
         yield first
         for block in rest:
-            self.hash.update(block.data)
+            self.hash.update(block.read())
             yield block
 
     def _take_header(self, line: bytes, number: int) -> None:

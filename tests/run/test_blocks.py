@@ -84,7 +84,7 @@ sizes = st.integers(1, 64)
 @example(b"\n", 1)
 @example(b"\n\nx", 2)
 def test_a_block_holds_the_lines_of_its_bytes(data: bytes, first: int) -> None:
-    block = block_of(first, data)
+    block = block_of(first, [data])
     assert told_of([block]) == numbered(data, first)
 
 
@@ -97,8 +97,8 @@ def test_lines_and_numbers_are_those_of_the_file_wherever_it_is_cut(
 ) -> None:
     pieces, problems = read_in_blocks(data, size, file=file)
     assert told_of(pieces) == numbered(data)
-    assert b"".join(piece.data for piece in pieces) == data
-    assert all(piece.data.endswith(b"\n") for piece in pieces[:-1])
+    assert b"".join(bytes(piece.read()) for piece in pieces) == data
+    assert all(bytes(piece.read()).endswith(b"\n") for piece in pieces[:-1])
     assert all(len(piece.start) for piece in pieces)
     assert not problems.total
 
@@ -428,7 +428,7 @@ def test_workers_are_not_far_ahead_of_what_is_taken() -> None:
     def pieces() -> Iterator[Block]:
         for number in range(1, 50):
             read_ahead.append(number)
-            yield block_of(number, b"x\n")
+            yield block_of(number, [b"x\n"])
 
     def work(block: Block) -> tuple[None, Problems]:
         return None, Problems(str(block.first))

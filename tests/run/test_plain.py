@@ -55,7 +55,7 @@ QUICK, SLOW = (reader(USUAL + AWKWARD, plainly) for plainly in (True, False))
 
 def found_in(data: bytes, how: Reader) -> tuple[Rows, list[Problem]]:
     problems = Problems("run.jsonl")
-    return how.rows(block_of(FIRST, data), problems), problems.found
+    return how.rows(block_of(FIRST, [data]), problems), problems.found
 
 
 def columns_of(rows: Rows) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def agree(data: bytes, quick: Reader = QUICK, slow: Reader = SLOW) -> None:
 
 def taken_plainly(data: bytes) -> list[int]:
     """Places of the lines whose lists are read the quick way."""
-    return plain_lists(block_of(FIRST, data), QUICK._items).line.tolist()
+    return plain_lists(block_of(FIRST, [data]), QUICK._items).line.tolist()
 
 
 # Any rows in any spelling
@@ -286,7 +286,7 @@ def test_what_nearly_all_lines_look_like_is_read_the_quick_way(line: bytes) -> N
 
 def test_lists_are_told_with_their_places() -> None:
     data = b'\n{"items":["w2", "w1"],"request_id":"u1"}\nx\n{"request_id":"u1","items":["w3"]}'
-    found = plain_lists(block_of(FIRST, data), QUICK._items)
+    found = plain_lists(block_of(FIRST, [data]), QUICK._items)
     assert found.line.tolist() == [1, 3]
     assert [data[at : at + 5] for at in found.opened.tolist()] == [b'["w2"', b'["w3"']
     assert [data[at - 5 : at + 1] for at in found.closed.tolist()] == [b' "w1"]', b'["w3"]']
