@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llm4rec_bench import store
-from llm4rec_bench.compare import Comparison, Pair
+from llm4rec_bench.compare import SIGNIFICANT, Comparison, Pair
 from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Agreement, Cost, Order, Score
@@ -200,7 +200,10 @@ def _speed(score: Score) -> str:
         for name, by in score.latency.percentiles.items()
     )
     rate = score.latency.requests_per_second
-    lines = [f"latency: mean {_short(score.latency.mean)} ms", known and f"{known} (95 %)"]
+    lines = [
+        f"latency: mean {_short(score.latency.mean)} ms",
+        known and f"{known} with 95 % intervals",
+    ]
     lines.append("" if rate is None else f"{_short(rate)} requests a second, one after another")
     return ", ".join(filter(None, lines)) + _stated(score, score.latency.rows)
 
@@ -238,10 +241,8 @@ def _order(found: Order) -> list[str]:
     """What the order of the candidates did."""
     lines = []
     if found.p is not None:
-        lines.append(
-            f"order: p = {found.p:.3f} for values by the place at which the target was given as "
-            "different as those below, if places did not matter"
-        )
+        differs = "makes a difference" if found.p < SIGNIFICANT else "makes no difference shown"
+        lines.append(f"order: the place at which the target is given {differs} (p = {found.p:.3f})")
     if found.same_order is not None and found.other_order is not None:
         lines.append(f"runs in the same order: {_alike(found.same_order)}")
         lines.append(f"runs in different orders: {_alike(found.other_order)}")
