@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llm4rec_bench import store
-from llm4rec_bench.compare import SIGNIFICANT, Comparison, Pair
+from llm4rec_bench.compare import Comparison, Pair
 from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Agreement, Cost, Order, Score
@@ -27,6 +27,10 @@ _REFERENCES = {
     "ceiling": "ceiling",
 }
 """Floors and ceiling as column heads."""
+
+
+_SHOWN = 0.01
+"""p-value below which order is said to matter: one look among many at the same run."""
 
 
 def task_list(home: Path) -> None:
@@ -241,7 +245,7 @@ def _order(found: Order) -> list[str]:
     """What the order of the candidates did."""
     lines = []
     if found.p is not None:
-        differs = "makes a difference" if found.p < SIGNIFICANT else "makes no difference shown"
+        differs = "makes a difference" if found.p < _SHOWN else "makes no difference shown"
         lines.append(f"order: the place at which the target is given {differs} (p = {found.p:.3f})")
     if found.same_order is not None and found.other_order is not None:
         lines.append(f"runs in the same order: {_alike(found.same_order)}")
