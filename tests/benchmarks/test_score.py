@@ -1,4 +1,8 @@
-"""Reading, checking and scoring a run beside peers that check nothing."""
+"""Reading, checking and scoring a run beside peers that check nothing.
+
+Bounds leave room for the noise of a busy machine; what is promised is held by the committed
+results, see the last test.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +40,7 @@ def own(folder: Path, *more: str) -> dict:
     return scoring.measured("ours", folder, *more)
 
 
-@pytest.mark.parametrize(
-    ("peer", "times"), [("pytrec_eval", 10), ("ir_measures", 10), ("ranx", 25)]
-)
+@pytest.mark.parametrize(("peer", "times"), [("pytrec_eval", 8), ("ir_measures", 12), ("ranx", 18)])
 def test_a_hundred_thousand_requests_cost_a_fraction_of_what_peers_take(
     benchmark, folder: Path, peer: str, times: int
 ) -> None:
@@ -58,7 +60,7 @@ def test_a_million_requests_cost_little_more_than_parsing_them(benchmark, large:
     parsed = scoring.measured("bare", large)
     ratio = ours["cpu"][-1] / parsed["cpu"][-1]
     benchmark.extra_info.update(ratio=round(ratio, 2), peak_mb=ours["peak_mb"])
-    assert ratio < 2.5
+    assert ratio < 3
     assert ours["peak_mb"] < 450
 
 
