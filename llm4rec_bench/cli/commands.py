@@ -168,7 +168,7 @@ def score(
     if prices is not None:
         model = _only_model(prices, model)
         if save:
-            raise click.BadParameter("--save keeps what is true for ever; prices are not")
+            raise click.BadParameter("--save cannot be used with --prices, for prices change")
     elif model is not None:
         raise click.BadParameter("--model names a row of --prices")
     if save:

@@ -220,9 +220,12 @@ def _dearness(score: Score, cost: Cost | None) -> str:
     spent = f"tokens a request: {', '.join(kinds)}{stated}"
     if cost is None:
         return spent
+    least = "at least " if cost.unknown else ""
+    unknown = f", {cost.unknown[0]} tokens not stated" if cost.unknown else ""
+    amount = f"{_price(cost.per_1000_requests)} {printable(cost.currency)}"
     return (
-        f"{spent}; {_price(cost.per_1000_requests)} {printable(cost.currency)} per 1,000 requests "
-        f"({printable(cost.model)}, prices {printable(cost.prices)} of {cost.date})"
+        f"{spent}; {least}{amount} per 1,000 requests "
+        f"({printable(cost.model)}, prices {printable(cost.prices)} of {cost.date}{unknown})"
     )
 
 

@@ -110,7 +110,8 @@ def unsound(row: Row) -> Fault | None:
         return Fault("failed-with-items", said, "items")
     cached, prompt = row.cached_tokens or 0, row.prompt_tokens or 0
     if cached > prompt:
-        said = f"{cached:,} of {prompt:,} prompt tokens; give how many of them were cached"
+        given = "an unknown number of" if row.prompt_tokens is None else f"{prompt:,}"
+        said = f"{cached:,} of {given} prompt tokens; cached ones are part of prompt_tokens"
         return Fault("bad-number", said, "cached_tokens")
     fault = None if row.scores is None else _unsound_scores(row.scores, len(row.items))
     return None if fault is None else Fault("bad-scores", fault, "scores")

@@ -61,6 +61,8 @@ class Cost(msgspec.Struct, frozen=True):
     """By the mean of each kind of tokens over the rows that state it."""
     stated: float
     """Share of rows that state the kind that is stated least."""
+    unknown: list[str]
+    """Kinds that no row states, of prompt and completion: they are not in the cost."""
     currency: str
     model: str
     prices: str
@@ -110,6 +112,7 @@ def cost(score: Score, prices: Prices, model: str) -> Cost | None:
     return Cost(
         per_1000_requests=rounded(a_million / 1000.0),
         stated=rounded(min(by.rows for kind, by in used.items() if kind != "cached") / rows),
+        unknown=[kind for kind in ("prompt", "completion") if kind not in used],
         currency=prices.currency,
         model=model,
         prices=prices.version,
