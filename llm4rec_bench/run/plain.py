@@ -77,14 +77,14 @@ def plain_lists(block: Block, catalogue: Ids) -> Lists:
     begin, end = marks[0::2] + 1, marks[1::2]
     codes = catalogue.find_in(Written(words, begin, end - begin))
     sound = (codes >= 0) & _well_parted(text, begin, end, opened, closed, lengths)
-    found = Lists(line, opened, closed, lengths, _in_rows(codes, lengths))
+    found = Lists(line, opened, closed, lengths, in_rows(codes, lengths))
     if sound.all():
         return found
     owner = np.repeat(np.arange(len(line)), lengths)
     return found.of(np.bincount(owner[~sound], minlength=len(line)) == 0)
 
 
-def _in_rows(codes: npt.NDArray[np.int32], lengths: Places) -> npt.NDArray[np.int32]:
+def in_rows(codes: npt.NDArray[np.int32], lengths: Places) -> npt.NDArray[np.int32]:
     """Codes of all lists, end to end, as a row for each list."""
     longest = int(lengths.max(initial=0))
     if (lengths == longest).all():

@@ -17,7 +17,7 @@ from llm4rec_bench.ids import Ids
 from llm4rec_bench.run.format import FAILED, LONGEST_ID, STATUSES, Dropped, Row, unsound
 from llm4rec_bench.run.judge import judged_row
 from llm4rec_bench.run.lines import Block
-from llm4rec_bench.run.plain import EMPTY, Lists, no_lists, plain_lists
+from llm4rec_bench.run.plain import EMPTY, Lists, in_rows, no_lists, plain_lists
 from llm4rec_bench.run.problems import Problems
 from llm4rec_bench.task import Items
 
@@ -94,9 +94,7 @@ class Reader:
         """The rankings of some rows as codes, and how long they are."""
         lengths = np.array([len(row.items) for row in rows], np.int64)
         ids = pa.array([item for row in rows for item in row.items], pa.string())
-        items = np.full((len(rows), int(lengths.max(initial=0))), EMPTY, np.int32)
-        items[np.arange(items.shape[1]) < lengths[:, None]] = self._items.find(ids)
-        return items, lengths
+        return in_rows(self._items.find(ids), lengths), lengths
 
     def _columns(self, line: Places, rows: Sequence[Row], items: Codes, lengths: Places) -> Rows:
         names = pa.array([row.request_id for row in rows], pa.string())
