@@ -7,28 +7,54 @@ difference which one answers: the tables must have the manifest's digests or are
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import TaskDataError, UsageError
 from llm4rec_bench.files import recover_folder, swap_folder
-from llm4rec_bench.freeze import differing_tables, freeze, manifest_of, write_tables
-from llm4rec_bench.hub import fetch_tables
-from llm4rec_bench.sources import RawData, fetch_mirror, fetch_origin, generate_toy, read_raw
+from llm4rec_bench.freeze import (
+    differing_tables,
+    digests_of,
+    freeze,
+    write_manifest,
+    write_recipe,
+    write_tables,
+)
+from llm4rec_bench.hub import WHOLE, commit_of, fetch_tables
+from llm4rec_bench.sources import (
+    Collection,
+    RawCopy,
+    collections_of,
+    fetch_mirror,
+    fetch_origin,
+    missing_texts,
+    raw_data,
+)
 from llm4rec_bench.store import (
     HOME,
     data_folder,
     is_downloaded,
     is_embedded,
+    is_packaged,
     load_task,
+    own_folder,
     recipe_folder,
 )
-from llm4rec_bench.task import Manifest, Recipe, Task, read_manifest, read_recipe
+from llm4rec_bench.task import (
+    Manifest,
+    Recipe,
+    Task,
+    open_task,
+    read_manifest,
+    read_recipe,
+    tables,
+)
 
 
 class Watcher(Protocol):
@@ -58,49 +84,100 @@ class _Way(NamedTuple):
     bring: Callable[[], None]
 
 
-def raw_data(recipe: Recipe, path: Path | None) -> RawData:
-    """What a recipe's reader makes of a raw copy; a generated source needs none."""
-    if recipe.source.reader == "toy":
-        return generate_toy(recipe.source.seed)
-    if path is None:
-        raise UsageError(f"task {recipe.id} is frozen from raw data; name them with --raw PATH")
-    return read_raw(recipe.source.reader, path)
-
-
 def download(
     task_id: str,
     home: Path,
     *,
-    raw: Path | None = None,
+    raw: Sequence[Path] = (),
     offline: bool = False,
     watcher: Watcher | None = None,
 ) -> Task:
     """Bring a task's tables into the store under `home` and verify them.
 
-    With `raw`, only that copy is used; with `offline`, only what is on this machine. Safe
-    to call from several processes at once: one works, the others wait and verify. Raises
-    TaskDataError saying what was tried and why it failed.
+    With `raw`, only these copies are used; with `offline`, only what is on this machine.
+    Where everything but the descriptions can be had, that is brought and said: a later call
+    tries again. Safe to call from several processes at once: one works, the others wait and
+    verify. Raises TaskDataError saying what was tried and why it failed.
     """
     watcher = watcher or Silent()
-    folder = recipe_folder(task_id)
+    folder = recipe_folder(task_id, home)
     if is_embedded(task_id):
         task = load_task(task_id, home)
         task.verify()
         watcher.say(f"{task_id} ships with the package: verified")
         return task
-    if raw is None and (sound := _sound(task_id, home, watcher)):
+    if not raw and (sound := _sound(task_id, home, watcher)) and not sound.lacks_descriptions:
         return sound
     place = data_folder(task_id, home)
     _make(place)
     with _locked(home / "tasks" / f"{task_id}.lock", watcher) as waited:
-        if raw is None and waited and (sound := _sound(task_id, home, watcher)):
+        sound = None if raw else _sound(task_id, home, watcher if waited else Silent())
+        if sound and (waited or offline or not sound.lacks_descriptions):
             return sound
         _sweep(task_id, home)
         recipe, manifest = read_recipe(folder), read_manifest(folder)
-        ways = _ways(recipe, manifest, home, raw, offline, watcher)
-        _first_that_works(task_id, ways, watcher)
-        watcher.say(f"{task_id} verified in {place}")
-        return load_task(task_id, home)
+        try:
+            ways = _ways(recipe, manifest, home, raw, offline, watcher)
+            _first_that_works(task_id, ways, watcher)
+        except TaskDataError:
+            if sound is None:
+                raise
+        else:
+            watcher.say(f"{task_id} verified in {place}")
+        task = load_task(task_id, home)
+        if task.lacks_descriptions:
+            watcher.say(
+                "the descriptions are not there yet: what reads none works, "
+                "and the same command tries again"
+            )
+        return task
+
+
+def adopt(
+    repository: str, home: Path, *, revision: str | None = None, watcher: Watcher | None = None
+) -> Task:
+    """Bring a task that somebody published, recipe and all, into the store under `home`.
+
+    Its manifest then names the commit it came from. Raises TaskDataError where the repository
+    holds no task, a damaged one, or another one under an id that the store has already, and
+    UsageError for an id that is this package's.
+    """
+    watcher = watcher or Silent()
+    pin = commit_of(repository, revision)
+    watcher.say(f"fetching {pin.repository}@{pin.commit[:8]}")
+    scratch = home / "hub" / repository.replace("/", "--")
+    _make(scratch)
+    with _locked(scratch.with_suffix(".lock"), watcher):
+        fetch_tables(pin, scratch, WHOLE)
+        try:
+            task = open_task(scratch)
+            task.verify()
+            place = _place_of(task, home)
+            _make(place)
+            swap_folder(scratch / "data", place / "data")
+            write_recipe(place, scratch)
+            manifest = msgspec.structs.replace(task.manifest, hub=pin)
+            write_manifest(place, task.recipe, manifest)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    watcher.say(f"{task.id} verified in {place}")
+    return load_task(task.id, home)
+
+
+def _place_of(task: Task, home: Path) -> Path:
+    """Where a published task of somebody else's goes; never in the place of another one."""
+    if is_packaged(task.id):
+        raise UsageError(
+            f"{task.id} is a task of this package; bring it with: llm4rec-bench download {task.id}"
+        )
+    place = own_folder(task.id, home)
+    if (place / "manifest.json").exists():
+        differing = differing_tables(task.manifest, read_manifest(place))
+        if differing:
+            raise TaskDataError(
+                f"{place}: holds another {task.id}, which {_named(differing)}; move it away first"
+            )
+    return place
 
 
 def _make(folder: Path) -> None:
@@ -163,7 +240,7 @@ def _ways(
     recipe: Recipe,
     manifest: Manifest,
     home: Path,
-    raw: Path | None,
+    raw: Sequence[Path],
     offline: bool,
     watcher: Watcher,
 ) -> list[_Way]:
@@ -171,23 +248,26 @@ def _ways(
     place = data_folder(recipe.id, home)
     kept = home / "raw" / recipe.id
 
-    def thaw(path: Path) -> None:
-        _from_raw(recipe, manifest, path, place)
-
-    def thaw_published(path: Path) -> None:
-        try:
-            thaw(path)
-        except TaskDataError:
-            path.unlink()  # else the next try would take it for the publisher's
-            raise
-
     def progress(done: int, total: int) -> None:
         watcher.progress(recipe.id, done, total)
 
-    if raw is not None:
-        return [_Way(f"raw copy {raw}", partial(thaw, raw))]
+    def thaw(*paths: Path) -> None:
+        texts = _texts(recipe, paths, home, offline, watcher)
+        _from_raw(recipe, manifest, [*paths, *texts], place)
+
+    def from_publisher() -> None:
+        paths = [fetch_origin(origin, kept, progress) for origin in recipe.source.origin]
+        try:
+            thaw(*paths)
+        except TaskDataError:
+            for path in paths:
+                path.unlink()  # else the next try would take it for the publisher's
+            raise
+
+    if raw:
+        return [_Way(f"raw copy {', '.join(map(str, raw))}", partial(thaw, *raw))]
     if offline:
-        return [_Way(f"kept copy {path}", partial(thaw, path)) for path in _files(kept)]
+        return [_Way(f"kept copy {path}", partial(thaw, path)) for path in _kept(kept)]
     ways = []
     if pin := manifest.hub:
         name = f"Hub {pin.repository}@{pin.commit[:8]}"
@@ -196,12 +276,8 @@ def _ways(
             _Way(name, lambda: _from_hub(recipe, manifest, fetch_tables(pin, scratch), place))
         )
     if origin := recipe.source.origin:
-        ways.append(
-            _Way(
-                f"publisher {origin.url}",
-                lambda: thaw_published(fetch_origin(origin, kept, progress)),
-            )
-        )
+        more = f" and {len(origin) - 1} more" if len(origin) > 1 else ""
+        ways.append(_Way(f"publisher {origin[0].url}{more}", from_publisher))
     if mirror := recipe.source.mirror:
         ways.append(
             _Way(
@@ -212,8 +288,37 @@ def _ways(
     return ways
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in {".zip", ".whl"})
+def _kept(folder: Path) -> list[Path]:
+    """Copies that earlier downloads left: archives, and the folder of what came as files."""
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    archives = [path for path in files if path.suffix in {".zip", ".whl"}]
+    return archives + [folder] * (len(archives) < len(files))
+
+
+def _texts(
+    recipe: Recipe, paths: Sequence[Path], home: Path, offline: bool, watcher: Watcher
+) -> list[Path]:
+    """Folders with those files of the descriptions that can be had and `paths` lack."""
+    rule = recipe.descriptions
+    if rule is None or not missing_texts(rule, RawCopy(*paths)):
+        return []
+    found = collections_of(rule)
+    if not offline:
+        try:
+            for name, collection in found.items():
+                _fetch_texts(collection, home / "raw" / name, watcher)
+        except TaskDataError as error:
+            watcher.say(f"  descriptions: {error}")
+    return [home / "raw" / name for name in found if (home / "raw" / name).is_dir()]
+
+
+def _fetch_texts(collection: Collection, folder: Path, watcher: Watcher) -> None:
+    _make(folder)
+    with _locked(folder.with_suffix(".lock"), watcher):
+        for left in folder.glob("*.partial"):
+            left.unlink()
+        for origin in collection.origin:
+            fetch_origin(origin, folder, partial(watcher.progress, origin.file))
 
 
 def _first_that_works(task_id: str, ways: list[_Way], watcher: Watcher) -> None:
@@ -234,11 +339,17 @@ def _first_that_works(task_id: str, ways: list[_Way], watcher: Watcher) -> None:
     )
 
 
-def _from_raw(recipe: Recipe, manifest: Manifest, path: Path, place: Path) -> None:
-    """Freeze a raw copy into `place` if it gives the tables of the manifest."""
-    frozen, counts = freeze(recipe, raw_data(recipe, path))
-    differing = differing_tables(manifest_of(recipe, frozen, counts), manifest)
+def _from_raw(recipe: Recipe, manifest: Manifest, paths: Sequence[Path], place: Path) -> None:
+    """Freeze a raw copy into `place` if it gives the tables of the manifest.
+
+    Only the descriptions may be missing, where their files are.
+    """
+    frozen, counts = freeze(recipe, raw_data(recipe, *paths))
+    differing = differing_tables(digests_of(recipe, frozen, counts), manifest)
+    if tables.DESCRIPTIONS not in frozen:
+        differing = [name for name in differing if name != tables.DESCRIPTIONS]
     if differing:
+        path = ", ".join(map(str, paths))
         raise TaskDataError(
             f"{path}: freezes to another task: {_named(differing)} from the manifest of "
             f"{recipe.id}; the copy has been edited, or is of another version of the data"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from llm4rec_bench.errors import TaskDataError, shown
@@ -11,25 +13,35 @@ TIMEOUT = 10.0
 """Seconds without an answer after which the Hub counts as out of reach."""
 
 
-def fetch_tables(pin: HubPin, folder: Path) -> Path:
+TABLES = "data/*.parquet"
+WHOLE = [TABLES, "task.toml", "manifest.json", "README.md"]
+"""What of a repository is fetched where only the tables are wanted, and where all is."""
+
+
+def commit_of(repository: str, revision: str | None = None) -> HubPin:
+    """The commit that a branch, tag or commit names now; of the main branch without one.
+
+    Raises TaskDataError where the Hub is out of reach or has no such repository or revision.
+    """
+    from huggingface_hub import HfApi
+
+    with _plainly(f"{repository}@{revision or 'main'}"):
+        found = HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT)
+        return HubPin(repository, found.sha or "")
+
+
+def fetch_tables(pin: HubPin, folder: Path, patterns: Sequence[str] = (TABLES,)) -> Path:
     """Bring the tables at the pinned commit into ``folder/data`` and return `folder`.
 
     Finished files are kept between calls. What arrives is not trusted: the caller checks
     every table against its digest. Raises TaskDataError where the Hub is out of reach or
     has no such commit.
     """
-    # Imported here: it costs half a second, and reads HF_ENDPOINT once, when imported.
-    from httpx2 import HTTPError
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-    )
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    try:
+    with _plainly(f"{pin.repository}@{pin.commit[:8]}"):
         # Asked first because it fails at once, where the download retries for long.
         HfApi().dataset_info(pin.repository, revision=pin.commit, timeout=TIMEOUT)
         snapshot_download(
@@ -37,8 +49,24 @@ def fetch_tables(pin: HubPin, folder: Path) -> Path:
             repo_type="dataset",
             revision=pin.commit,
             local_dir=folder,
-            allow_patterns=["data/*.parquet"],
+            allow_patterns=list(patterns),
         )
+    return folder
+
+
+@contextmanager
+def _plainly(what: str) -> Iterator[None]:
+    """Say in one line what the Hub's client raises."""
+    # Imported here: it costs half a second, and reads HF_ENDPOINT once, when imported.
+    from httpx2 import HTTPError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
+
+    try:
+        yield
     except (
         HfHubHTTPError,
         HTTPError,
@@ -48,7 +76,4 @@ def fetch_tables(pin: HubPin, folder: Path) -> Path:
     ) as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = shown(" ".join(said[:3]) or type(error).__name__, 300)
-        raise TaskDataError(
-            f"{pin.repository}@{pin.commit[:8]}: cannot be fetched ({reason})"
-        ) from None
-    return folder
+        raise TaskDataError(f"{what}: cannot be fetched ({reason})") from None

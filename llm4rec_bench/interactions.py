@@ -26,7 +26,8 @@ LOG_SCHEMA = pa.schema(
         ("rating", pa.float32()),
     ]
 )
-"""What a source hands over: seconds since 1970 in UTC; rating null where there is none."""
+"""What a source hands over: seconds since 1970 in UTC, or null where the order of the rows is all
+that is known; rating null where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Log:
     timestamp: Rows
     rating: npt.NDArray[np.float32]
     """NaN where the source gives none."""
+    timed: bool = True
+    """Whether `timestamp` is in seconds; else it only counts the events in their order."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,14 +68,18 @@ class Log:
         )
 
 
-def in_order(table: pa.Table, salt: str) -> Log:
+def in_order(table: pa.Table, salt: str, in_row_order: bool = False) -> Log:
     """The log of a table with the columns of `LOG_SCHEMA`, in any row order.
 
-    Events of one user with equal timestamps are ordered by SHA-256(salt, user, item).
+    Events of one user with equal timestamps are ordered by SHA-256(salt, user, item). With
+    `in_row_order` the rows' own order counts instead, and there are no times.
     """
     user_ids, user = _encoded(table["user_id"])
     item_ids, item = _encoded(table["item_id"])
-    timestamp = table["timestamp"].to_numpy().astype(np.int64)
+    if in_row_order:
+        timestamp = np.arange(len(user), dtype=np.int64)
+    else:
+        timestamp = table["timestamp"].to_numpy().astype(np.int64)
     rating = table["rating"].to_numpy().astype(np.float32)
     by_time = np.lexsort((timestamp, user))
     tied = _tied(user[by_time], timestamp[by_time])
@@ -81,7 +88,8 @@ def in_order(table: pa.Table, salt: str) -> Log:
     hashed[rows] = _tie_breakers(table.select(["user_id", "item_id"]).take(pa.array(rows)), salt)
     # A repeated (user, item, time) is settled by its rating; what is left is identical.
     order = np.lexsort((rating, hashed, timestamp, user))
-    return Log(user_ids, item_ids, user[order], item[order], timestamp[order], rating[order])
+    columns = (user[order], item[order], timestamp[order], rating[order])
+    return Log(user_ids, item_ids, *columns, timed=not in_row_order)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[pa.StringArray, Codes]:

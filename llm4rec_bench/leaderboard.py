@@ -23,6 +23,8 @@ from llm4rec_bench.split import TEST
 from llm4rec_bench.store import known_tasks, recipe_folder
 from llm4rec_bench.submission import CARD, Card, read_card, run_files
 from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
+from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
+from llm4rec_bench.texts import CONDITIONS
 
 SCORES = "scores.json"
 
@@ -40,7 +42,8 @@ would move with other users; whether two overlapping ones differ, `llm4rec-bench
 Rows in italics are not methods: *random* is the expected value of a random ranking, *popularity*
 orders items by visible events, *as given* keeps the candidates as they came, and *ceiling* is the
 best that the pool allows. ± is the deviation between repeated runs; *valid* the share of rows whose
-status is ok and that rank something; *tokens* the mean of prompt and completion tokens a request.
+status is ok and that rank something; *reads* what a method reads of items beside their ids, and
+*tokens* the mean of prompt and completion tokens a request.
 Latency is per request on the hardware named by the entry, so compare it only within one hardware.
 Below a table stands what calls for a look (⚠); it is a warning, not a verdict.
 """
@@ -48,6 +51,11 @@ Below a table stands what calls for a look (⚠); it is a warning, not a verdict
 SAMPLED = (
     "A sampled metric: each pool holds the target and drawn negatives, so values are comparable "
     "only inside this task version.\n"
+)
+RETRIEVED = (
+    "Each pool is what the task's first stage retrieved, target or not, in its order: *as given* "
+    "is the first stage itself, and *ceiling* the share of requests whose target it found. Values "
+    "are comparable only inside this task version.\n"
 )
 
 
@@ -152,10 +160,12 @@ def leaderboard(entries: Sequence[Entry]) -> str:
     task = None
     for (task_id, track), rows in sorted(tables.items(), key=_task_then_track):
         if task_id != task:
-            parts.append(f"## {escaped(task_id)}\n")
+            parts.append(f"## [{escaped(task_id)}](tasks/{task_id}/README.md)\n")
             task = task_id
         parts.append(f"### {escaped(track)}\n")
-        if rows[0].score.floors.as_given is not None:
+        if track == RERANKING:
+            parts.append(RETRIEVED)
+        elif track != RETRIEVAL:
             parts.append(SAMPLED)
         parts.append(_table(rows))
     return "\n".join(parts)
@@ -168,7 +178,7 @@ def _task_then_track(keyed: tuple[tuple[str, str], list[Entry]]) -> tuple[bool, 
 
 def _table(entries: Sequence[Entry]) -> str:
     metrics = list(entries[0].score.metrics)
-    head = ["rank", "system", *metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
+    head = ["rank", "system", "reads", *metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
     places = shared_ranks([entry.score for entry in entries])
     rows = [
         (entry.score.metrics[metrics[0]].value, [str(place), *_row(entry, metrics)])
@@ -178,7 +188,7 @@ def _table(entries: Sequence[Entry]) -> str:
     rows.sort(key=lambda row: (-row[0], row[1][1:]))
     lines = [
         head,
-        ["---:", "---", *["---:"] * (len(metrics) + 4), "---"],
+        ["---:", "---", "---", *["---:"] * (len(metrics) + 4), "---"],
         *(row for _, row in rows),
     ]
     rows_of_text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -219,6 +229,7 @@ def _row(entry: Entry, metrics: Sequence[str]) -> list[str]:
     stated = "" if score.latency is None else _share_stated(score, score.latency.rows)
     return [
         f"[{escaped(card.title)}](submissions/{card.name})",
+        " + ".join(name for name in CONDITIONS if name in card.reads) or "ids",
         *(_with_interval(score, metric) for metric in metrics),
         f"{score.validity.valid_share:.1%}",
         *("–" if value is None else f"{value:,.2f}{stated}" for value in latency),
@@ -262,7 +273,7 @@ def _reference_rows(score: Score, metrics: Sequence[str]) -> list[tuple[float, l
     for field, name in _REFERENCES.items():
         values = getattr(score.floors, field)
         if values is not None:
-            cells = ["", f"*{name}*", *(f"*{values[metric]:.4f}*" for metric in metrics)]
+            cells = ["", f"*{name}*", "", *(f"*{values[metric]:.4f}*" for metric in metrics)]
             rows.append((values[metrics[0]], cells + [""] * 5))
     return rows
 

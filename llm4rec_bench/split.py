@@ -26,6 +26,9 @@ class LeaveOneOut(msgspec.Struct, frozen=True, tag="leave-one-out", tag_field="r
 
     min_events: int = 3
     """Users with fewer events are kept for training and asked nothing."""
+    unseen_targets: bool = False
+    """Whether targets may be asked for that no visible event holds. An item that is in the
+    catalogue without an event is then known to be somebody's target."""
 
 
 class GlobalTime(msgspec.Struct, frozen=True, tag="global-time", tag_field="rule"):
@@ -109,14 +112,25 @@ def _leave_one_out(log: Log, rule: LeaveOneOut, k_core: int) -> Outcome:
         held[split] = Held(target, rows[start], target, tied[target])
         visible[split] = np.zeros(len(log), bool)
         visible[split][target] = True
-    return Outcome(
-        train=kept & ~visible[VALIDATION] & ~visible[TEST],
-        validation=visible[VALIDATION],
-        held=held,
-        counts={
-            "interactions_outside_core": int((~kept).sum()),
-            "users_with_too_few_events": int((~asked).sum()),
-        },
+    train = kept & ~visible[VALIDATION] & ~visible[TEST]
+    counts = {
+        "interactions_outside_core": int((~kept).sum()),
+        "users_with_too_few_events": int((~asked).sum()),
+    }
+    if not rule.unseen_targets:
+        for split, before in ((VALIDATION, train), (TEST, train | visible[VALIDATION])):
+            held[split] = _seen_before(log, before, held[split], split, counts)
+    return Outcome(train, visible[VALIDATION], held, counts)
+
+
+def _seen_before(log: Log, before: Mask, held: Held, split: str, counts: dict[str, int]) -> Held:
+    """Only the requests whose target occurs in what is visible; the others are counted."""
+    known = np.zeros(len(log.item_ids), bool)
+    known[log.item[before]] = True
+    seen = known[log.item[held.target]]
+    counts[f"{split}_targets_without_visible_event"] = int((~seen).sum())
+    return Held(
+        held.target[seen], held.history_start[seen], held.history_stop[seen], held.tied[seen]
     )
 
 
@@ -135,8 +149,9 @@ def _global_time(log: Log, rule: GlobalTime, k_core: int) -> Outcome:
     train = visible & (log.timestamp < cuts[VALIDATION])
     counts = {
         "interactions_outside_core": int(((log.timestamp < cuts[TEST]) & ~visible).sum()),
-        **{f"cut_{split}": cut for split, cut in cuts.items()},
     }
+    if log.timed:
+        counts |= {f"cut_{split}": cut for split, cut in cuts.items()}
     # Validation asks about events that test may see; test asks about what nobody may see.
     held = {
         VALIDATION: _first_after(log, train, visible & ~train, rule, VALIDATION, counts),

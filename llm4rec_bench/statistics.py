@@ -57,6 +57,13 @@ def mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64] | None =
     return math.fsum((values * counts).tolist()) / int(counts.sum())
 
 
+def gini(counts: npt.NDArray[np.int64]) -> float:
+    """Gini coefficient of counts that are not all zero: 0 where equal, near 1 where one has all."""
+    ordered = np.sort(counts).astype(np.float64)
+    place = np.arange(1, len(ordered) + 1)
+    return float(((2 * place - len(ordered) - 1) * ordered).sum() / (len(ordered) * ordered.sum()))
+
+
 def distinct_rows(
     rows: npt.NDArray[np.integer],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

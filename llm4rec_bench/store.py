@@ -2,7 +2,8 @@
 
 Recipes and manifests travel with the package. Tables of the embedded task do too; those
 of every other task lie in the store, ``<home>/tasks/<task-id>/data``, where `download`
-puts them. Raw copies fetched on the way stay in ``<home>/raw/<task-id>``.
+puts them; a task of one's own lies there as a whole. Raw copies fetched on the way stay in
+``<home>/raw``.
 """
 
 from __future__ import annotations
@@ -34,18 +35,34 @@ def recipes_folder() -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / "tasks"
 
 
-def known_tasks() -> list[str]:
-    """Ids of the tasks this version of the package knows."""
-    return sorted(path.parent.name for path in recipes_folder().glob("*/task.toml"))
+def own_folder(task_id: str, home: Path) -> Path:
+    """The folder of the store in which a task's tables belong, and one's own task as a whole."""
+    return home / "tasks" / task_id
 
 
-def recipe_folder(task_id: str) -> Path:
+def known_tasks(home: Path | None = None) -> list[str]:
+    """Ids of the tasks of this package, then of those that were frozen into the store."""
+    packaged, own = (
+        sorted(path.parent.name for path in folder.glob("*/task.toml"))
+        for folder in (recipes_folder(), (home or default_home()) / "tasks")
+    )
+    return packaged + [task for task in own if task not in packaged]
+
+
+def is_packaged(task_id: str) -> bool:
+    """Whether this version of the package has a task's recipe."""
+    return (recipes_folder() / task_id / "task.toml").exists()
+
+
+def recipe_folder(task_id: str, home: Path | None = None) -> Path:
     """The folder of a known task's recipe; raises UsageError naming the nearest id."""
-    if task_id not in known_tasks():
-        known = ", ".join(known_tasks())
-        hint = nearest_hint(task_id, known_tasks())
-        raise UsageError(f"no task is called {task_id!r}; expected one of {known}{hint}")
-    return recipes_folder() / task_id
+    known = known_tasks(home)
+    if task_id not in known:
+        hint = nearest_hint(task_id, known)
+        raise UsageError(f"no task is called {task_id!r}; expected one of {', '.join(known)}{hint}")
+    if is_packaged(task_id):
+        return recipes_folder() / task_id
+    return own_folder(task_id, home or default_home())
 
 
 def is_embedded(task_id: str) -> bool:
@@ -55,7 +72,7 @@ def is_embedded(task_id: str) -> bool:
 
 def data_folder(task_id: str, home: Path) -> Path:
     """The folder under which a known task's tables belong."""
-    return recipes_folder() / task_id if is_embedded(task_id) else home / "tasks" / task_id
+    return recipes_folder() / task_id if is_embedded(task_id) else own_folder(task_id, home)
 
 
 def is_downloaded(task_id: str, home: Path) -> bool:
@@ -71,10 +88,10 @@ def load_task(name: str | Path, home: Path | None = None) -> Task:
     missing, saying which command brings them.
     """
     task_id = str(name)
-    if not is_task_id(task_id) and Path(name).is_dir():
+    if isinstance(name, Path) or (not is_task_id(task_id) and Path(name).is_dir()):
         return open_task(Path(name))
     home = home or default_home()
-    folder = recipe_folder(task_id)
+    folder = recipe_folder(task_id, home)
     if not (folder / "manifest.json").exists():
         raise TaskDataError(f"task {task_id} is not frozen yet: it has a recipe but no manifest")
     if not is_downloaded(task_id, home):

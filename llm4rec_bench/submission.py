@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import msgspec
 
 from llm4rec_bench.errors import CardRefused, nearest_hint, printable, shown
-from llm4rec_bench.task.recipe import RETRIEVAL, TASK_ID, TaskId
+from llm4rec_bench.task.recipe import RETRIEVAL, TASK_ID, TRACKS, TaskId
+from llm4rec_bench.texts import Condition
 
 CARD = "submission.toml"
 LARGEST_CARD = 1 << 18
@@ -20,9 +21,7 @@ LARGEST_CARD = 1 << 18
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=64)]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
-Place = Annotated[
-    str, msgspec.Meta(pattern=rf"^{TASK_ID}(/(retrieval|ranking|ranking-popular))?\Z")
-]
+Place = Annotated[str, msgspec.Meta(pattern=rf"^{TASK_ID}(/({'|'.join(TRACKS)}))?\Z")]
 System = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z", max_length=200)]
 
 
@@ -59,6 +58,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     system: System | None = None
     """``module:Class`` of the method; None for runs made outside this project."""
     params: dict[str, Any] = {}
+    reads: list[Condition] = []
+    """What it reads of items beside their ids; a method run here is shown nothing else."""
     seed: int = 0
     """Run number r is given seed + r."""
     runs: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
@@ -77,8 +78,10 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return params
 
     def fingerprint(self, task_id: str, track: str) -> str:
-        """Digest of all that decides a run on a track: system, parameters, seed, repeats."""
-        decides = [self.system, self.params_on(task_id, track), self.seed, self.runs]
+        """Digest of all that decides a run on a track: system, parameters, seed, repeats, reads."""
+        decides: list[Any] = [self.system, self.params_on(task_id, track), self.seed, self.runs]
+        if self.reads:
+            decides.append(sorted(set(self.reads)))
         return "sha256:" + sha256(msgspec.json.encode(decides, order="sorted")).hexdigest()
 
 

@@ -20,7 +20,6 @@ from filelock import FileLock
 from llm4rec_bench import Task, TaskDataError, UsageError, load_task
 from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of, write_manifest
-from llm4rec_bench.sources import read_raw
 from llm4rec_bench.store import HOME
 from llm4rec_bench.task import read_recipe
 from llm4rec_bench.task.recipe import HubPin
@@ -28,6 +27,7 @@ from tests.conftest import ROOT
 from tests.sources.test_layouts import (
     READER,
     grouplens_files,
+    read_raw,
     recbole_files,
     write_folder,
     write_zip,
@@ -96,7 +96,7 @@ class World:
         if origin is not None:
             url = origin if origin.startswith("http") else self.publisher.url(origin)
             pin = f', sha256 = "{digest}"' if digest else ""
-            source.append(f'origin = {{ url = "{url}"{pin} }}')
+            source.append(f'origin = [{{ url = "{url}"{pin} }}]')
         if wheel is not None:
             found = sha256(wheel.read_bytes()).hexdigest()
             name, version, _ = wheel.name.split("-", 2)
@@ -308,7 +308,7 @@ def test_data_of_another_task_are_refused_and_the_differing_tables_named(
     world: World, tmp_path: Path
 ) -> None:
     path = write_zip(tmp_path / "edited.zip", edited())
-    said = world.refused(raw=path)
+    said = world.refused(raw=[path])
     assert f"{path}: freezes to another task: tables " in said
     assert "requests" in said
     assert "targets" in said
@@ -318,14 +318,14 @@ def test_data_of_another_task_are_refused_and_the_differing_tables_named(
 def test_a_single_differing_table_is_named_alone(world: World, tmp_path: Path) -> None:
     files = grouplens_files()
     files["u.item"] = files["u.item"].replace(b"Plain Film", b"Plane Film")
-    said = world.refused(raw=write_folder(tmp_path / "copy", files))
+    said = world.refused(raw=[write_folder(tmp_path / "copy", files)])
     assert "freezes to another task: table items differs from the manifest of small-v1" in said
 
 
 def test_refused_data_leave_a_sound_store_alone(world: World, tmp_path: Path) -> None:
     world.download()
     before = world.left()
-    world.refused(raw=write_zip(tmp_path / "edited.zip", edited()))
+    world.refused(raw=[write_zip(tmp_path / "edited.zip", edited())])
     assert world.left() == before
     load_task(SMALL, world.home).verify()
 
@@ -351,7 +351,7 @@ def test_wrong_data_from_a_publisher_are_not_kept_for_ever(
 def test_a_raw_copy_in_either_layout_is_enough(world: World, tmp_path: Path, files, write) -> None:
     path = write(tmp_path / "copy", files(), "ml-100k/")
     told = Told()
-    world.download(told, raw=path).verify()
+    world.download(told, raw=[path]).verify()
     assert told.said == [
         f"trying raw copy {path}",
         f"{SMALL} verified in {world.home / 'tasks' / SMALL}",

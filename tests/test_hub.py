@@ -117,7 +117,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[HubServer, str]
         patch.setattr("llm4rec_bench.store.recipes_folder", lambda: scratch / "recipes")
         world = World(scratch / "recipes", scratch / "home", publisher)
         world.knows(origin=None)
-        world.download(raw=scratch / "files")
+        world.download(raw=[scratch / "files"])
         for extra in ("README.md", "data/notes.txt"):
             (world.data.parent / extra).write_text("not a table")
         return server, Hub(world, server, scratch).upload(world.data.parent)

@@ -17,10 +17,11 @@ import pytest
 
 from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of
-from llm4rec_bench.sources import RawData, read_raw
+from llm4rec_bench.sources import RawData
 from llm4rec_bench.store import recipes_folder
 from llm4rec_bench.task import read_recipe
 from tests.conftest import ROOT, kept_raw_copies
+from tests.sources.test_layouts import read_raw
 
 pytestmark = pytest.mark.movielens
 
@@ -138,7 +139,7 @@ def test_both_publishers_layouts_freeze_to_the_committed_manifest(
     frozen, counts = freeze(recipe, read_raw("movielens-100k", folder))
     assert manifest_of(recipe, frozen, counts) == movielens.manifest
     home = tmp_path / "store"
-    assert download("ml-100k-v1", home, raw=folder).manifest == movielens.manifest
+    assert download("ml-100k-v1", home, raw=[folder]).manifest == movielens.manifest
 
 
 def test_one_edited_rating_is_noticed(movielens, raw_copy, tmp_path) -> None:
@@ -153,4 +154,4 @@ def test_one_edited_rating_is_noticed(movielens, raw_copy, tmp_path) -> None:
                     data = data.replace(b"\t3\t", b"\t4\t", 1)
                 copy.writestr(name, data)
     with pytest.raises(TaskDataError, match="table interactions differs"):
-        download("ml-100k-v1", tmp_path / "store", raw=tmp_path / "raw.zip")
+        download("ml-100k-v1", tmp_path / "store", raw=[tmp_path / "raw.zip"])

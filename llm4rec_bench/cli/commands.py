@@ -12,10 +12,12 @@ from llm4rec_bench import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from llm4rec_bench.scoring import Prices, Score
+    from llm4rec_bench.sources import RawData
     from llm4rec_bench.submission import Card
-    from llm4rec_bench.task import Task
+    from llm4rec_bench.task import Manifest, Recipe, Task
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _EXISTING = click.Path(file_okay=False, exists=True, path_type=Path)
@@ -40,24 +42,38 @@ def tasks(task: str | None) -> None:
     if task is None:
         show.task_list(home)
     else:
-        show.task_details(task)
+        show.task_page(task, home)
 
 
 @cli.command()
 @click.argument("task")
-@click.option("--raw", type=_ANY_PATH, help="Use this copy: a folder or zip as published.")
+@click.option(
+    "--raw",
+    type=_ANY_PATH,
+    multiple=True,
+    help="Use this copy: a folder, zip or file as published. Repeatable.",
+)
 @click.option("--offline", is_flag=True, help="Use only what is on this machine.")
-def download(task: str, raw: Path | None, offline: bool) -> None:
+def download(task: str, raw: tuple[Path, ...], offline: bool) -> None:
     """Bring TASK into the store and verify every table.
 
-    Tries the store, the Hugging Face Hub, the publisher and a mirror, in this order.
+    Tries the store, the Hugging Face Hub, the publisher and a mirror, in this order. TASK is
+    an id, or ORG/NAME[@REVISION] for what somebody else has published on the Hub.
     """
     from llm4rec_bench import store
     from llm4rec_bench.cli.bars import DownloadBar
+    from llm4rec_bench.download import adopt
     from llm4rec_bench.download import download as bring
 
+    home = store.default_home()
     with DownloadBar() as bar:
-        brought = bring(task, store.default_home(), raw=raw, offline=offline, watcher=bar)
+        if "/" in task:
+            if raw or offline:
+                raise click.BadParameter("--raw and --offline are for tasks named by their id")
+            repository, _, revision = task.partition("@")
+            brought = adopt(repository, home, revision=revision or None, watcher=bar)
+        else:
+            brought = bring(task, home, raw=raw, offline=offline, watcher=bar)
     click.echo(f"{brought.id}: {brought.folder / 'data'}")
 
 
@@ -328,37 +344,158 @@ def leaderboard(only_check: bool, submissions: Path, out: Path) -> None:
 
 
 @cli.command()
-@click.argument("folder", type=_FOLDER)
-@click.option("--raw", type=_ANY_PATH, help="The raw data: a folder or zip as published.")
-@click.option("--out", type=_FOLDER, help="Folder for the tables.  [default: the store]")
+@click.argument("recipe", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--raw",
+    type=_ANY_PATH,
+    multiple=True,
+    help="The raw data: a folder, zip or file as published. Repeatable.",
+)
+@click.option("--out", type=_FOLDER, help="Folder for the task.  [default: the store]")
 @click.option("--replace", is_flag=True, help="Replace a manifest that differs.")
-def freeze(folder: Path, raw: Path | None, out: Path | None, replace: bool) -> None:
-    """Freeze the task whose task.toml is in FOLDER: write tables, manifest and dataset card."""
-    from llm4rec_bench import freeze as freezing
-    from llm4rec_bench.download import raw_data
-    from llm4rec_bench.errors import TaskDataError, UsageError
-    from llm4rec_bench.store import default_home
-    from llm4rec_bench.task import read_manifest, read_recipe
+def freeze(recipe: Path, raw: tuple[Path, ...], out: Path | None, replace: bool) -> None:
+    """Freeze the task of RECIPE, a task.toml or its folder: tables, manifest and dataset card.
 
-    recipe = read_recipe(folder)
-    place = out or default_home() / "tasks" / recipe.id
-    if not recipe.licence.redistribute and place.resolve() == folder.resolve():
+    A task of your own goes into the store, where every other command finds it by its id.
+    """
+    from llm4rec_bench import freeze as freezing
+    from llm4rec_bench.cli import show
+    from llm4rec_bench.sources import raw_data
+    from llm4rec_bench.store import default_home, is_packaged, own_folder, recipes_folder
+    from llm4rec_bench.task import Task, read_recipe
+
+    rule = read_recipe(recipe)
+    folders = [recipe] if recipe.is_dir() else []
+    place = out or own_folder(rule.id, default_home())
+    _may_lie(rule, place, folders)
+    if not is_packaged(rule.id):
+        folders.append(place)
+    elif not folders or recipe.resolve() != (recipes_folder() / rule.id).resolve():
+        raise click.BadParameter(f"{rule.id} is a task of this package; give yours another id")
+    tables, counts = freezing.freeze(rule, _complete(rule, raw_data(rule, *raw), raw))
+    manifest = freezing.manifest_of(rule, tables, counts)
+    freezing.check_leaks(Task(rule, manifest, place, tables))
+    manifest = _not_another(manifest, [*folders, place], replace)
+    freezing.write_tables(place, tables)
+    for folder in dict.fromkeys(folders):
+        freezing.write_recipe(folder, recipe)
+        freezing.write_manifest(folder, rule, manifest)
+    click.echo(f"{rule.id}: {_shown(place / 'data')}")
+    show.task_details(rule, manifest)
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--repo", "repository", required=True, metavar="ORG/NAME", help="Where to.")
+@click.option("--dry-run", is_flag=True, help="Ask nobody and write nothing; list the files.")
+def publish(task: str, repository: str, dry_run: bool) -> None:
+    """Publish TASK, an id or a folder, as a dataset of the Hugging Face Hub.
+
+    One commit and one tag; the task's manifest then names the commit, by which download
+    finds it. What may not be redistributed is refused. Run again, it finishes what was
+    broken off, and does nothing where all is done.
+    """
+    from llm4rec_bench.cli.bars import DownloadBar
+    from llm4rec_bench.publish import publish as put
+    from llm4rec_bench.store import data_folder, default_home, recipe_folder
+    from llm4rec_bench.task.recipe import is_task_id
+
+    own = not is_task_id(task) and Path(task).is_dir()
+    home = default_home()
+    recipe = Path(task) if own else recipe_folder(task, home)
+    with DownloadBar() as bar:
+        done = put(
+            recipe, recipe if own else data_folder(task, home), repository,
+            dry_run=dry_run, watcher=bar,
+        )  # fmt: skip
+    if dry_run:
+        for path, size in done.files:
+            click.echo(f"{size:>12,}  {_shown(Path(path))}")
+        total = sum(size for _, size in done.files)
+        click.echo(f"{total:>12,}  bytes would go to {done.repository}, tagged {done.tag}")
+    else:
+        click.echo(f"{done.repository}@{done.commit} ({done.tag}): pinned in {_shown(recipe)}")
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--out", type=_ANY_PATH, required=True, help="JSON Lines file, added to.")
+@click.option("--contact", required=True, help="Your e-mail address or URL, told to Wikipedia.")
+@click.option("--before", type=click.DateTime(), help="Take articles as they were then (UTC).")
+@click.option("--site", default="https://en.wikipedia.org/w/", show_default=True)
+def pages(task: str, out: Path, contact: str, before: datetime | None, site: str) -> None:
+    """Fetch from Wikipedia what TASK's films without a description lack. For maintainers.
+
+    Each row of the file names the revision it is of. A recipe reads the file with
+    [descriptions] pages = "FILE", after the texts of a collection.
+    """
+    from datetime import UTC
+
+    from llm4rec_bench.cli.bars import RunBar
+    from llm4rec_bench.sources.wikipedia import Wanted, fetch_pages
+    from llm4rec_bench.store import load_task
+
+    frozen = load_task(task)
+    described = set(frozen.descriptions["item_id"].to_pylist())
+    columns = (frozen.items.table[name].to_pylist() for name in ("item_id", "title", "year"))
+    wanted = [Wanted(*row) for row in zip(*columns, strict=True) if row[0] not in described]
+    with RunBar(f"{frozen.id} pages") as bar:
+        counts = fetch_pages(
+            wanted, out, contact=contact, site=site, progress=bar.progress,
+            before=before and before.replace(tzinfo=UTC),
+        )  # fmt: skip
+    click.echo(
+        f"{_shown(out)}: {counts.fetched:,} pages fetched, {counts.missing:,} items without one, "
+        f"{counts.kept:,} settled before"
+    )
+
+
+def _may_lie(recipe: Recipe, place: Path, folders: list[Path]) -> None:
+    """Refuse to put tables that may not be published where they would be."""
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.store import default_home, own_folder
+
+    if place == own_folder(recipe.id, default_home()):
+        return
+    if not recipe.licence.redistribute and place.resolve() in [p.resolve() for p in folders]:
         raise UsageError(
-            f"{folder}: the licence of {recipe.id} forbids to publish its tables, so they must "
+            f"{place}: the licence of {recipe.id} forbids to publish its tables, so they must "
             "not lie beside the recipe; leave out --out, or name another folder"
         )
-    tables, counts = freezing.freeze(recipe, raw_data(recipe, raw))
-    manifest = freezing.manifest_of(recipe, tables, counts)
-    if (folder / "manifest.json").exists():
-        committed = read_manifest(folder)
-        differing = freezing.differing_tables(manifest, committed)
-        if not differing:  # published tables stay published
-            manifest = freezing.manifest_of(recipe, tables, counts, committed.hub)
+
+
+def _complete(recipe: Recipe, raw: RawData, paths: tuple[Path, ...]) -> RawData:
+    """Refuse raw data without the descriptions that the recipe asks for."""
+    from llm4rec_bench.errors import TaskDataError
+    from llm4rec_bench.sources import RawCopy, missing_texts
+
+    if recipe.descriptions is not None and raw.descriptions is None:
+        missing = missing_texts(recipe.descriptions, RawCopy(*paths))
+        raise TaskDataError(
+            f"the descriptions of {recipe.id} need {', '.join(missing)}; "
+            "name a folder that holds them with another --raw"
+        )
+    return raw
+
+
+def _not_another(manifest: Manifest, folders: list[Path], replace: bool) -> Manifest:
+    """The manifest, where none of another content is there; published tables stay published."""
+    import msgspec
+
+    from llm4rec_bench.errors import TaskDataError
+    from llm4rec_bench.freeze import differing_tables
+    from llm4rec_bench.task import read_manifest
+
+    for path in {folder / "manifest.json" for folder in folders}:
+        if not path.exists():
+            continue
+        there = read_manifest(path.parent)
+        differing = differing_tables(manifest, there)
+        if not differing:
+            manifest = msgspec.structs.replace(manifest, hub=manifest.hub or there.hub)
         elif not replace:
             raise TaskDataError(
-                f"{folder / 'manifest.json'}: differs in {', '.join(differing)}; a frozen task "
-                "never changes: give it a new version, or --replace it before its first release"
+                f"{path}: differs in {', '.join(differing)}; a frozen task never changes: "
+                "give it a new version, or --replace it before its first release"
             )
-    freezing.write_tables(place, tables)
-    freezing.write_manifest(folder, recipe, manifest)
-    click.echo(f"{recipe.id}: {place / 'data'}")
+    return manifest

@@ -18,7 +18,9 @@ from llm4rec_bench.compare import Comparison, Pair
 from llm4rec_bench.errors import printable
 from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Agreement, Cost, Order, Score
-from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
+from llm4rec_bench.split import VALIDATION
+from llm4rec_bench.task import FORMAT, Manifest, Recipe, Task, read_manifest, read_recipe
+from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
 
 _REFERENCES = {
     "random": "random",
@@ -41,8 +43,8 @@ def task_list(home: Path) -> None:
     for column in ("items", "requests"):
         table.add_column(column, justify="right")
     table.add_column("data")
-    for task_id in store.known_tasks():
-        folder = store.recipe_folder(task_id)
+    for task_id in store.known_tasks(home):
+        folder = store.recipe_folder(task_id, home)
         recipe = read_recipe(folder)
         items = requests = "–"
         if frozen := (folder / "manifest.json").exists():
@@ -50,27 +52,67 @@ def task_list(home: Path) -> None:
             items, requests = f"{counts['items']:,}", f"{counts['requests_test']:,}"
         rule = str(recipe.split.__struct_config__.tag)
         here = _whereabouts(task_id, home) if frozen else "not frozen yet"
-        table.add_row(task_id, recipe.domain, rule, items, requests, here)
+        table.add_row(task_id, escape(printable(recipe.domain)), rule, items, requests, here)
     Console().print(table)
-    click.echo(f"store: {home}")
+    click.echo(f"store: {printable(str(home), 4096)}")
 
 
 def _whereabouts(task_id: str, home: Path) -> str:
     if store.is_embedded(task_id):
         return "embedded"
+    if not store.is_packaged(task_id):
+        return "yours"
     return "in the store" if store.is_downloaded(task_id, home) else "to download"
 
 
-def task_details(task_id: str) -> None:
-    """A task's description, and for each track the header that its run files begin with."""
-    folder = store.recipe_folder(task_id)
-    recipe, manifest = read_recipe(folder), read_manifest(folder)
+def task_page(task_id: str, home: Path) -> None:
+    """What a task is, its licence and its details."""
+    folder = store.recipe_folder(task_id, home)
+    recipe = read_recipe(folder)
     again = "may" if recipe.licence.redistribute else "may not"
-    click.echo(f"{recipe.title}\n{recipe.description.strip()}\n")
-    click.echo(f"Licence: {recipe.licence.name}; the data {again} be published again.\n")
-    click.echo("The first line of a run file, track by track:\n")
+    for text in (
+        recipe.title,
+        recipe.description,
+        f"Licence: {recipe.licence.name}; the data {again} be published again.",
+    ):
+        click.echo(textwrap.fill(printable(" ".join(text.split()), 10_000), 80))
+    if (folder / "manifest.json").exists():
+        task_details(recipe, read_manifest(folder))
+        if store.is_downloaded(task_id, home):
+            examples(store.load_task(task_id, home))
+    else:
+        click.echo(f"\n{task_id} is not frozen yet: it has a recipe but no manifest.")
+
+
+def examples(task: Task) -> None:
+    """The requests that the task's card names, with titles: histories, targets, candidates."""
+    shown = dict(zip(task.items.ids, task.items.texts, strict=True))
+    pooled = next((name for name, track in task.recipe.tracks.items() if track.negatives), None)
+    requests = task.requests(VALIDATION, pooled or RETRIEVAL)
+    row_of = {request_id: row for row, request_id in enumerate(requests.ids)}
+    for example in task.manifest.examples:
+        who = printable(example.request_id)
+        click.echo(f"\nValidation request {who}, {example.history_length} items; the last:")
+        for item in example.last:
+            click.echo(f"  {_line(item, shown)}")
+        click.echo(f"target, visible in {example.target_events:,} events:")
+        click.echo(f"  {_line(example.target, shown)}")
+        pool = requests[row_of[example.request_id]].candidates
+        if pool:
+            click.echo(f"candidates on {pooled}:")
+            for item in pool:
+                click.echo(f"  {_line(item, shown)}")
+
+
+def _line(item: str, shown: dict[str, str]) -> str:
+    return f"{printable(item, 30)}  {printable(shown[item], 70)}"
+
+
+def task_details(recipe: Recipe, manifest: Manifest) -> None:
+    """For each track, the header that its run files begin with."""
+    click.echo("\nThe first line of a run file, track by track:\n")
     for track, digest in manifest.tracks.items():
-        header = Header(FORMAT, task_id, track, digest, "your method")
+        header = Header(FORMAT, recipe.id, track, digest, "your method")
         click.echo(msgspec.json.encode(header).decode())
 
 
@@ -191,7 +233,9 @@ def _remarks(score: Score, cost: Cost | None) -> list[str]:
             if value is not None
         )
         lines.append(f"first ten items: {known}")
-    if score.floors.as_given is not None:
+    if score.track == RERANKING:
+        lines.append("pools of a first stage: comparable only inside this task version")
+    elif score.track != RETRIEVAL:
         lines.append("sampled metric: comparable only inside this task version")
     return lines + [f"warning[{alarm.code}]: {alarm.message}" for alarm in score.alarms]
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import msgspec
 
+from llm4rec_bench.pools import LAST, WINDOW
+from llm4rec_bench.sources import collections_of
 from llm4rec_bench.split import LeaveOneOut
 from llm4rec_bench.task import Manifest, Recipe, tables
+from llm4rec_bench.task.recipe import Origin, Track
 
 _CONFIG = """\
   - config_name: {name}
@@ -22,10 +28,31 @@ def dataset_card(recipe: Recipe, manifest: Manifest) -> str:
             f"{recipe.description.strip()}\n",
             _how_to_use(recipe),
             _contents(manifest),
+            _facts(manifest),
+            _examples(manifest),
             _protocol(recipe),
             _tracks(recipe, manifest),
+            _descriptions(recipe),
             _pitfalls(recipe),
             _licence(recipe),
+            _sources(recipe),
+        ]
+    )
+
+
+def draft_card(recipe: Recipe) -> str:
+    """The same of a recipe that nobody has frozen yet."""
+    return "\n".join(
+        [
+            f"# {recipe.title}\n",
+            "**Not frozen yet.** This is a recipe without a manifest: it has no digests, so no run "
+            "can be scored on it, until someone who can reach the files freezes it with "
+            f"`llm4rec-bench freeze tasks/{recipe.id} --raw FOLDER`.\n",
+            f"{recipe.description.strip()}\n",
+            _protocol(recipe),
+            _pitfalls(recipe),
+            _licence(recipe),
+            _sources(recipe),
         ]
     )
 
@@ -40,15 +67,47 @@ def _metadata(recipe: Recipe, manifest: Manifest) -> str:
     return (
         "---\n"
         f"pretty_name: {_quoted(recipe.title)}\n"
-        "license: other\n"
-        f"license_name: {_quoted(recipe.licence.name)}\n"
-        f"license_link: {recipe.licence.url}\n"
+        f"{_licence_metadata(recipe)}"
         "language: en\n"
-        "tags: [recommendation, benchmark, llm4rec-bench]\n"
+        "task_categories: [text-ranking]\n"
+        f"size_categories: [{_size(manifest)}]\n"
+        "tags: [recommendation, recommender-systems, benchmark, llm4rec-bench]\n"
         f"configs:\n{configs}"
         "---\n\n"
         "<!-- Generated from task.toml and manifest.json by `llm4rec-bench freeze`. -->\n"
     )
+
+
+_LICENCES = {
+    "MIT": "mit",
+    "Apache-2.0": "apache-2.0",
+    "CC BY 4.0": "cc-by-4.0",
+    "CC BY-SA 4.0": "cc-by-sa-4.0",
+    "CC0 1.0": "cc0-1.0",
+}
+"""The Hub's names of licences that it knows."""
+
+
+def _licence_metadata(recipe: Recipe) -> str:
+    name = recipe.licence.name
+    texts = ["cc-by-sa-4.0"] if recipe.descriptions is not None else []
+    if name in _LICENCES:
+        return f"license: [{', '.join(dict.fromkeys([_LICENCES[name], *texts]))}]\n"
+    slug = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    return (
+        f"license: [{', '.join(['other', *texts])}]\n"
+        f"license_name: {_quoted(slug)}\n"
+        f"license_link: {recipe.licence.url}\n"
+    )
+
+
+_SIZES = {"n<1K": 1_000, "1K<n<10K": 10_000, "10K<n<100K": 100_000, "100K<n<1M": 1_000_000,
+          "1M<n<10M": 10_000_000, "10M<n<100M": 100_000_000}  # fmt: skip
+
+
+def _size(manifest: Manifest) -> str:
+    rows = manifest.tables[tables.INTERACTIONS].rows
+    return next((name for name, most in _SIZES.items() if rows < most), "100M<n<1B")
 
 
 def _quoted(text: str) -> str:
@@ -75,11 +134,15 @@ def _contents(manifest: Manifest) -> str:
         f"| `{name}` | {entry.rows:,} | {_columns(name)} |"
         for name, entry in manifest.tables.items()
     ]
-    counted = [f"* {name.replace('_', ' ')}: {count:,}" for name, count in manifest.counts.items()]
+    counted = [
+        f"* {name.replace('_', ' ')}: {_moment(count) if name.startswith('cut_') else f'{count:,}'}"
+        for name, count in manifest.counts.items()
+    ]
     return (
         "## Contents\n\n"
         "| table | rows | columns |\n|---|---:|---|\n" + "\n".join(rows) + "\n\n"
-        "All ids are strings, as in the source. `timestamp` is in seconds since 1970, UTC. `split` "
+        "All ids are strings, as in the source. `timestamp` is in seconds since 1970, UTC, or null "
+        "where only the order of events is known. `split` "
         "is `validation` or `test`; a request_id is one of its split. `part` is `train`, visible "
         "always, or `validation`, visible only when testing; test events are in no table but "
         "`targets`. `history` is the user's items before the request, oldest first. Candidates "
@@ -88,6 +151,91 @@ def _contents(manifest: Manifest) -> str:
         "are in time order.\n\n"
         "Counted while freezing:\n\n" + "\n".join(counted) + "\n"
     )
+
+
+_SPREADS = {
+    "history_length": "items in the history of a test request",
+    "events_per_item": "visible events of an item that has any",
+}
+
+_SHARES = {
+    "density": "cells of users × items that hold an event",
+    "events_on_most_popular_percent_of_items": "events on the most popular 1 % of the items",
+    "events_on_most_popular_tenth_of_items": "events on the most popular 10 % of the items",
+    "items_described": "items with a description",
+    "events_on_described_items": "events on items with a description",
+    "test_targets_described": "test targets with a description",
+    "test_targets_tied": "test targets that share their second with another event of the user",
+    "test_targets_without_visible_event": "test targets that no visible event holds",
+    "test_targets_with_id_after_that_of_the_last_item": "test targets whose id is the next one "
+    "after that of the last item in the history",
+    "test_targets_in_reranking_pool": "test targets in their pool for `reranking`, its ceiling",
+}
+
+
+def _facts(manifest: Manifest) -> str:
+    facts, counts = manifest.facts, manifest.counts
+    rows = [f"| {name} | {counts[name]:,} |" for name in ("users", "items", "interactions")]
+    rows += [
+        f"| {name} requests | {counts[f'requests_{name}']:,} |" for name in ("validation", "test")
+    ]
+    for name, meaning in _SPREADS.items():
+        of = {key.removeprefix(f"{name}_"): value for key, value in facts.items() if name in key}
+        rows.append(
+            f"| {meaning} | {of['least']:,.0f} to {of['most']:,.0f}, median {of['median']:,.0f}, "
+            f"mean {of['mean']:,.1f}, 90 % at most {of['90_percent_at_most']:,.0f} |"
+        )
+    rows += [f"| {what} | {_percent(facts[name])} |" for name, what in _SHARES.items()
+             if name in facts]  # fmt: skip
+    rows.append(f"| Gini coefficient of events per item | {facts['gini_of_events_per_item']:.3f} |")
+    if words := facts.get("words_in_a_description_mean"):
+        rows.append(f"| words in a description, mean | {words:,.0f} |")
+    return (
+        "## In numbers\n\nVisible events are those of `interactions`.\n\n| | |\n|---|---:|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if 0 < share < 0.01 else f"{share:.1%}"
+
+
+def _examples(manifest: Manifest) -> str:
+    lines = []
+    for example in manifest.examples:
+        earlier = "… " if example.history_length > len(example.last) else ""
+        moment = ""
+        if example.seconds_since_last is not None:
+            moment = f", {_duration(example.seconds_since_last)} after the last of them"
+        tied = ", in the same second as another event" if example.tied else ""
+        times = {0: "never", 1: "once"}.get(
+            example.target_events, f"{example.target_events:,} times"
+        )
+        lines.append(
+            f"* `{example.request_id}`: {example.history_length} items, "
+            f"{earlier}{' '.join(f'`{item}`' for item in example.last)}{moment}; the target is "
+            f"`{example.target}`, visible {times}{tied}."
+        )
+    how = "With titles: `llm4rec-bench tasks " + manifest.task + "`, once the task is downloaded."
+    return (
+        "## Requests to look at\n\nOf the validation split, by ids. "
+        + how
+        + "\n\n"
+        + ("\n".join(lines) + "\n")
+    )
+
+
+def _duration(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        if seconds >= length:
+            number = seconds // length
+            return f"{number:,} {unit}{'s' * (number > 1)}"
+    return "not a second"
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%d %B %Y, %H:%M:%S} UTC ({seconds})"
 
 
 def _columns(table: str) -> str:
@@ -106,35 +254,38 @@ def _protocol(recipe: Recipe) -> str:
             "validation target. A method is fitted on `train` when validating and on `train` and "
             "`validation` when testing; the test request's history includes the validation event."
         )
+        if not recipe.split.unseen_targets:
+            rule += (
+                " Requests whose target no visible event holds are dropped and counted: an item "
+                "that is in the catalogue without an event would be known to be a target."
+            )
     else:
         rule = (
             "Global time: everything before one moment is visible, each user's first event after "
-            "it is asked for. The catalogue is what was seen before that moment."
+            "it is asked for, if the user has "
+            f"{recipe.split.min_history} visible events or more. The catalogue is what was seen "
+            "before that moment; requests whose target is not in it are dropped and counted."
+        )
+    if recipe.filters.k_core > 1:
+        rule += (
+            f" Of what comes before, only users and items with {recipe.filters.k_core} events each "
+            "are kept, repeated until it is so (a k-core)."
         )
     return (
         f"## Protocol\n\n{rule}\n\n"
-        "Simultaneous events of a user are ordered by SHA-256 of salt, user and item; targets "
-        "that share their timestamp with another event of the user are marked `tied`. Only the "
+        "Simultaneous events of a user, where events have times, are ordered by SHA-256 of salt, "
+        "user and item; targets that share their timestamp with another event of the user are "
+        "marked `tied`. Only the "
         "first event of a user with an item counts. Items in the history are never candidates.\n"
     )
 
 
 def _tracks(recipe: Recipe, manifest: Manifest) -> str:
-    lines = []
-    for name, track in recipe.tracks.items():
-        if track.negatives is None:
-            pool = "the whole catalogue less the history"
-        else:
-            drawn = {
-                "uniform": "unseen items drawn uniformly",
-                "popularity": "unseen items drawn in proportion to one plus their visible events",
-            }[track.negatives.draw]
-            pool = (
-                f"the target and {track.negatives.size - 1} {drawn}, in three frozen orders (a "
-                "sampled metric: comparable only inside this task version)"
-            )
-        metrics = ", ".join(track.metrics)
-        lines.append(f"* `{name}`: ranks {pool}. Metrics: {metrics}. `{manifest.tracks[name]}`")
+    lines = [
+        f"* `{name}`: ranks {_pool(track)}. Metrics: {', '.join(track.metrics)}. "
+        f"`{manifest.tracks[name]}`"
+        for name, track in recipe.tracks.items()
+    ]
     rule = (
         "A run on one track may use the requests and candidates of that track and split, the "
         "interactions visible to it, the items and the descriptions. `targets`, and the candidates "
@@ -143,8 +294,52 @@ def _tracks(recipe: Recipe, manifest: Manifest) -> str:
     return "## Tracks\n\n" + "\n".join(lines) + f"\n\n{rule}"
 
 
+def _pool(track: Track) -> str:
+    if track.first_stage is not None:
+        return (
+            f"the {track.first_stage.size} items that a first stage retrieves from the visible "
+            "events, in its order; the target is among them or not (comparable only inside this "
+            "task version). The first stage counts which items stand within "
+            f"{WINDOW} events of each other, the nearer the more, and adds up the neighbours of "
+            f"the last {LAST} items of the history, in whole numbers"
+        )
+    if track.negatives is None:
+        return "the whole catalogue less the history"
+    drawn = {
+        "uniform": "unseen items drawn uniformly",
+        "popularity": "unseen items drawn in proportion to one plus their visible events",
+    }[track.negatives.draw]
+    return (
+        f"the target and {track.negatives.size - 1} {drawn}, in three frozen orders (a "
+        "sampled metric: comparable only inside this task version)"
+    )
+
+
+def _descriptions(recipe: Recipe) -> str:
+    if recipe.descriptions is None:
+        return ""
+    return (
+        "## Descriptions\n\n"
+        "`descriptions` holds what the English Wikipedia says of an item first, where a page about "
+        "it could be told: `match` says by what. Items without a text are part of the task, and "
+        "the score has a slice of requests whose target has one. Sentences that name a year after "
+        "the last test request are left out, since they tell what nobody could know; that is a "
+        "change to the texts in the sense of their licence. A text may still tell of what came "
+        "later without naming a year.\n"
+    )
+
+
+_LEAKS = {
+    "consecutive-ids": "Ids of items follow the order of events: a method that compares them "
+    "knows something of what comes next.",
+}
+"""What is said of what a task gives away for a reason."""
+
+
 def _pitfalls(recipe: Recipe) -> str:
-    return f"## What the numbers can and cannot show\n\n{recipe.pitfalls.strip()}\n"
+    told = [recipe.pitfalls.strip(), *(_LEAKS[leak] for leak in recipe.known_leaks)]
+    text = "\n\n".join(filter(None, told))
+    return f"## What the numbers can and cannot show\n\n{text}\n"
 
 
 def _licence(recipe: Recipe) -> str:
@@ -156,3 +351,28 @@ def _licence(recipe: Recipe) -> str:
     )
     notice = f"\n\n{recipe.licence.notice.strip()}" if recipe.licence.notice else ""
     return f"## Licence\n\n[{recipe.licence.name}]({recipe.licence.url}). {may}{notice}\n"
+
+
+def _sources(recipe: Recipe) -> str:
+    origins = recipe.source.origin
+    lines = [f"* <{origin.url}>{_pinned(origin)}" for origin in origins]
+    if mirror := recipe.source.mirror:
+        lines.append(
+            f"* the same rows in the package `{mirror.package}` {mirror.version}, SHA-256 "
+            f"`{mirror.sha256}`"
+        )
+    if recipe.descriptions is not None:
+        lines += [
+            f"* descriptions: [{collection.title}]({collection.url}), {collection.licence}. "
+            + " ".join(collection.notice.split())
+            for collection in collections_of(recipe.descriptions).values()
+        ]
+        lines.append(
+            "\nThe licence of a text and the address of its page stand beside it in "
+            "`descriptions`; they are not those of the interactions."
+        )
+    return "## Sources\n\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def _pinned(origin: Origin) -> str:
+    return f", SHA-256 `{origin.sha256}`" if origin.sha256 else ""

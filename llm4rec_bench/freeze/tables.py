@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec_bench.errors import TaskDataError
+from llm4rec_bench.freeze.facts import examples_of, facts_of
+from llm4rec_bench.freeze.pools import Asked, pools_of
 from llm4rec_bench.interactions import Codes, Log, Rows, at_least, first_events, in_order
-from llm4rec_bench.pools import PERMUTATIONS, Negatives, hash_keys, negatives, shuffled
+from llm4rec_bench.pools import hash_keys
 from llm4rec_bench.sources import RawData
-from llm4rec_bench.split import TEST, VALIDATION, Held, Outcome, hold_out
-from llm4rec_bench.task import FORMAT, Manifest, Recipe, tables
-from llm4rec_bench.task.recipe import HubPin, TableEntry
-from llm4rec_bench.texts import displayed
+from llm4rec_bench.split import SPLITS, TEST, VALIDATION, Mask, Outcome, hold_out
+from llm4rec_bench.task import FORMAT, Manifest, Recipe, Task, tables
+from llm4rec_bench.task.recipe import TableEntry
+from llm4rec_bench.texts import displayed, last_year, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,49 +38,49 @@ class _Catalogue:
         return self.table["item_id"].combine_chunks().take(pa.array(rows.reshape(-1)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The requests of one split with their histories as rows of the catalogue."""
-
-    split: str
-    held: Held
-    request_ids: list[str]
-    target: Codes
-    history: Codes
-    lengths: Rows
-    visible_events: npt.NDArray[np.int64]
-
-
 def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str, int]]:
     """The tables of the task that `recipe` makes of `raw`, by name, and what was counted.
 
-    Linear in the rows of the log, and independent of their order. Raises TaskDataError
-    where the data cannot carry the recipe (no requests left, pools too large).
+    Linear in the rows of the log, and independent of their order where events have times.
+    Raises TaskDataError where the data cannot carry the recipe (no requests left, pools too large).
     """
     log, counts = _filtered(recipe, raw)
     outcome = hold_out(log, recipe.split, recipe.filters.k_core)
     catalogue = _catalogue(recipe, raw, log, outcome)
-    asked = [_asked(log, outcome, catalogue, split) for split in (VALIDATION, TEST)]
+    asked = [_asked(log, outcome, catalogue, split) for split in SPLITS]
     frozen = {
         tables.INTERACTIONS: _interactions(log, outcome),
         tables.ITEMS: catalogue.table,
-        tables.REQUESTS: pa.concat_tables([_requests(log, part, catalogue) for part in asked]),
-        tables.TARGETS: pa.concat_tables([_targets(part, catalogue) for part in asked]),
+        tables.REQUESTS: pa.concat_tables(
+            [_requests(log, part, outcome.held[part.split].target, catalogue) for part in asked]
+        ),
+        tables.TARGETS: pa.concat_tables(
+            [_targets(part, outcome.held[part.split].tied, catalogue) for part in asked]
+        ),
     }
     if raw.descriptions is not None:
-        frozen[tables.DESCRIPTIONS] = _descriptions(raw.descriptions, catalogue)
+        asked_at = log.timestamp[outcome.held[TEST].target] if log.timed else None
+        frozen[tables.DESCRIPTIONS], shortened = _descriptions(
+            raw.descriptions, catalogue, asked_at
+        )
+        counts["descriptions_without_sentences_of_the_future"] = shortened
     for name, track in recipe.tracks.items():
-        if track.negatives is not None:
+        if track.has_pools:
             frozen[tables.candidates(name)] = pa.concat_tables(
-                [_pools(recipe.salt, name, track.negatives, part, catalogue) for part in asked]
-            )
+                [_candidates(name, pools_of(recipe, name, part, catalogue.text), part, catalogue)
+                 for part in asked]
+            )  # fmt: skip
     return frozen, counts | outcome.counts | _sizes(frozen)
 
 
 def _filtered(recipe: Recipe, raw: RawData) -> tuple[Log, dict[str, int]]:
-    log = in_order(raw.log, recipe.salt)
+    if not raw.log.num_rows:
+        raise TaskDataError(f"{raw.log_name} holds no event")
+    log = in_order(raw.log, recipe.salt, raw.in_row_order)
     counts = {"raw_interactions": len(log)}
     if recipe.filters.min_rating is not None:
+        if np.isnan(log.rating).all():
+            raise TaskDataError(f"filters.min_rating: {raw.log_name} holds no ratings")
         log = at_least(log, recipe.filters.min_rating)
         counts["below_min_rating"] = counts["raw_interactions"] - len(log)
     first = first_events(log)
@@ -113,10 +117,14 @@ def _interactions(log: Log, outcome: Outcome) -> pa.Table:
         tables.INTERACTIONS,
         user_id=log.user_ids.take(pa.array(log.user[rows])),
         item_id=log.item_ids.take(pa.array(log.item[rows])),
-        timestamp=pa.array(log.timestamp[rows]),
+        timestamp=_times(log, rows),
         rating=pa.array(rating, mask=np.isnan(rating)),
         part=part,
     )
+
+
+def _times(log: Log, rows: Rows) -> pa.Array:
+    return pa.array(log.timestamp[rows]) if log.timed else pa.nulls(len(rows), pa.int64())
 
 
 def _table(name: str, **columns: pa.Array) -> pa.Table:
@@ -125,7 +133,7 @@ def _table(name: str, **columns: pa.Array) -> pa.Table:
                     schema=schema)  # fmt: skip
 
 
-def _asked(log: Log, outcome: Outcome, catalogue: _Catalogue, split: str) -> _Asked:
+def _asked(log: Log, outcome: Outcome, catalogue: _Catalogue, split: str) -> Asked:
     held = outcome.held[split]
     visible = outcome.train | outcome.validation if split == TEST else outcome.train
     rows = np.flatnonzero(visible)
@@ -133,13 +141,13 @@ def _asked(log: Log, outcome: Outcome, catalogue: _Catalogue, split: str) -> _As
     stop = np.searchsorted(rows, held.history_stop)
     item = catalogue.row_of_code[log.item]
     request_ids = log.user_ids.take(pa.array(log.user[held.target])).to_pylist()
-    return _Asked(
+    return Asked(
         split,
-        held,
         request_ids,
         item[held.target],
         item[rows[_ranges(start, stop)]],
         stop - start,
+        (log.user[visible], item[visible]),
         np.bincount(item[visible], minlength=catalogue.table.num_rows),
     )
 
@@ -151,14 +159,14 @@ def _ranges(start: Rows, stop: Rows) -> Rows:
     return np.arange(lengths.sum()) + np.repeat(start - before, lengths)
 
 
-def _requests(log: Log, asked: _Asked, catalogue: _Catalogue) -> pa.Table:
+def _requests(log: Log, asked: Asked, target: Rows, catalogue: _Catalogue) -> pa.Table:
     ids = pa.array(asked.request_ids, pa.string())
     return _table(
         tables.REQUESTS,
         split=_constant(asked.split, len(ids)),
         request_id=ids,
         user_id=ids,
-        timestamp=pa.array(log.timestamp[asked.held.target]),
+        timestamp=_times(log, target),
         history=_lists(catalogue.ids(asked.history), asked.lengths),
     )
 
@@ -167,52 +175,56 @@ def _constant(value: str, length: int) -> pa.Array:
     return pa.repeat(pa.scalar(value), length)
 
 
-def _pools(
-    salt: str, track: str, rule: Negatives, asked: _Asked, catalogue: _Catalogue
-) -> pa.Table:
-    purpose = f"{track} {asked.split}"
-    owners = np.repeat(np.arange(len(asked.lengths)), asked.lengths)
-    drawn = negatives(
-        rule,
-        hash_keys(salt, f"{purpose} negatives", asked.request_ids),
-        asked.target,
-        (owners, asked.history),
-        asked.visible_events,
-        catalogue.text,
-    )
-    pool = np.concatenate([asked.target[:, None], drawn], axis=1)
-    orders = shuffled(pool, salt, purpose, asked.request_ids)
-    rows = len(orders) * PERMUTATIONS
+def _candidates(name: str, pools: Codes, asked: Asked, catalogue: _Catalogue) -> pa.Table:
+    rows = pools.shape[0] * pools.shape[1]
     number = np.arange(rows)
     return _table(
-        tables.candidates(track),
+        tables.candidates(name),
         split=_constant(asked.split, rows),
-        request_id=pa.array(asked.request_ids).take(pa.array(number // PERMUTATIONS)),
-        permutation=pa.array(number % PERMUTATIONS),
-        items=_fixed_lists(catalogue.ids(orders), rows),
+        request_id=pa.array(asked.request_ids).take(pa.array(number // pools.shape[1])),
+        permutation=pa.array(number % pools.shape[1]),
+        items=_fixed_lists(catalogue.ids(pools), rows),
     )
 
 
-def _descriptions(raw: pa.Table, catalogue: _Catalogue) -> pa.Table:
+def _descriptions(
+    raw: pa.Table, catalogue: _Catalogue, asked_at: Rows | None
+) -> tuple[pa.Table, int]:
+    """The catalogue's descriptions, and how many lost sentences that name a year to come."""
     row = pc.index_in(raw["item_id"], value_set=catalogue.table["item_id"].combine_chunks())
-    inside = raw.filter(row.is_valid())
-    return _shaped(inside.take(pc.sort_indices(row.drop_null())), tables.DESCRIPTIONS)
+    inside = raw.filter(row.is_valid()).take(pc.sort_indices(row.drop_null()))
+    if asked_at is None:
+        return _shaped(inside, tables.DESCRIPTIONS), 0
+    year = last_year(asked_at)
+    texts = inside["text"].to_pylist()
+    past = [until(text, year) for text in texts]
+    changed = sum(one != other for one, other in zip(texts, past, strict=True))
+    place = inside.schema.get_field_index("text")
+    inside = inside.set_column(place, "text", pa.array(past, pa.string()))
+    inside = inside.filter(pc.greater(pc.binary_length(inside["text"]), 0))
+    return _shaped(inside, tables.DESCRIPTIONS), changed
 
 
 def manifest_of(
-    recipe: Recipe,
-    frozen: Mapping[str, pa.Table],
-    counts: Mapping[str, int],
-    hub: HubPin | None = None,
+    recipe: Recipe, frozen: Mapping[str, pa.Table], counts: Mapping[str, int]
 ) -> Manifest:
-    """The manifest of frozen tables."""
+    """The manifest of frozen tables, facts and examples included."""
+    manifest = digests_of(recipe, frozen, counts)
+    task = Task(recipe, manifest, Path(), frozen)
+    return msgspec.structs.replace(manifest, facts=facts_of(task), examples=examples_of(task))
+
+
+def digests_of(
+    recipe: Recipe, frozen: Mapping[str, pa.Table], counts: Mapping[str, int]
+) -> Manifest:
+    """The part of a manifest by which tables are told from others."""
     entries = {
         name: TableEntry(table.num_rows, table.column_names, tables.content_digest(table))
         for name, table in sorted(frozen.items())
     }
     digests = {name: entry.digest for name, entry in entries.items()}
     tracks = {name: tables.track_digest(recipe.id, name, digests) for name in recipe.tracks}
-    return Manifest(FORMAT, recipe.id, entries, tracks, dict(counts), hub)  # type: ignore[arg-type]
+    return Manifest(FORMAT, recipe.id, entries, tracks, dict(counts))  # type: ignore[arg-type]
 
 
 def differing_tables(manifest: Manifest, expected: Manifest) -> list[str]:
@@ -238,14 +250,14 @@ def _sizes(frozen: Mapping[str, pa.Table]) -> dict[str, int]:
     }
 
 
-def _targets(asked: _Asked, catalogue: _Catalogue) -> pa.Table:
+def _targets(asked: Asked, tied: Mask, catalogue: _Catalogue) -> pa.Table:
     rows = len(asked.target)
     return _table(
         tables.TARGETS,
         split=_constant(asked.split, rows),
         request_id=pa.array(asked.request_ids, pa.string()),
         items=_fixed_lists(catalogue.ids(asked.target), rows),
-        tied=pa.array(asked.held.tied),
+        tied=pa.array(tied),
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from llm4rec_bench.files import replace_text, swap_folder
 from llm4rec_bench.freeze.card import dataset_card
 from llm4rec_bench.task import Manifest, Recipe, tables
+from llm4rec_bench.task.recipe import RECIPE
 
 
 def write_tables(folder: Path, frozen: Mapping[str, pa.Table]) -> None:
@@ -32,3 +33,10 @@ def write_manifest(folder: Path, recipe: Recipe, manifest: Manifest) -> None:
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n"
     replace_text(folder / "manifest.json", text)
     replace_text(folder / "README.md", dataset_card(recipe, manifest))
+
+
+def write_recipe(folder: Path, recipe: Path) -> None:
+    """Copy a recipe, the file or its folder, into `folder`."""
+    file = recipe / RECIPE if recipe.is_dir() else recipe
+    if file.resolve() != (folder / RECIPE).resolve():
+        replace_text(folder / RECIPE, file.read_text("utf-8"))

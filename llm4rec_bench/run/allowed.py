@@ -110,6 +110,8 @@ class Pools:
         return step != 1
 
     def as_given(self, items: Codes, requests: Codes) -> tuple[int, int]:  # noqa: D102
+        if self._pools.shape[1] == 1:
+            return 0, 0  # the order of a first stage is one to keep
         head = items[:, :_HEAD]
         given = self._pools[requests, :, : head.shape[1]]
         several = (head >= 0).sum(axis=1) > 1

@@ -118,7 +118,7 @@ class Checker:
         self.tally = Tally()
         self._targets = task.targets(header.split).items
         self._answers: dict[int, _Answers] = {}
-        whole_catalogue = task.track(header.track).negatives is None
+        whole_catalogue = not task.track(header.track).has_pools
         self._allowed: Allowed = (
             Histories(task, header.split)
             if whole_catalogue

@@ -211,7 +211,7 @@ def _write_rows(
         left = [row for row, name in enumerate(requests.ids) if (number, name) not in done]
         if not left:
             continue
-        view = task.view(track, split, card.seed + number)
+        view = task.view(track, split, card.seed + number, card.reads)
         method = load_method(card, task.id, track)
         with _blamed(card, "while fitting"):
             method.fit(view)

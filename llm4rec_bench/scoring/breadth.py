@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm4rec_bench.run import Run
-from llm4rec_bench.statistics import mean, rounded
+from llm4rec_bench.statistics import gini, mean, rounded
 from llm4rec_bench.task import Task
 
 _TOGETHER = 10_000
@@ -54,7 +54,7 @@ def breadth(run: Run) -> Breadth | None:
     smoothed = (events + 1) / (events.sum() + len(events))
     return Breadth(
         coverage=rounded(mean(np.array([(times > 0).mean() for times in by_run]))),
-        gini=rounded(mean(np.array([_gini(times) for times in by_run if times.any()]))),
+        gini=rounded(mean(np.array([gini(times) for times in by_run if times.any()]))),
         novelty=rounded(-(np.log2(smoothed) * shown).sum() / total),
         popularity_lift=rounded((events * shown).sum() / total / consumed - 1.0),
         diversity=_diversity(run.top, task),
@@ -67,12 +67,6 @@ def _times_shown(top: npt.NDArray[np.unsignedinteger], items: int) -> npt.NDArra
     for place in top.T:
         shown += np.bincount(place, minlength=items + 1)[1:]
     return shown
-
-
-def _gini(counts: npt.NDArray[np.int64]) -> float:
-    ordered = np.sort(counts).astype(np.float64)
-    place = np.arange(1, len(ordered) + 1)
-    return float(((2 * place - len(ordered) - 1) * ordered).sum() / (len(ordered) * ordered.sum()))
 
 
 def _diversity(tops: Sequence[npt.NDArray[np.unsignedinteger]], task: Task) -> float | None:

@@ -48,7 +48,7 @@ def floors(metrics: list[Metric], task: Task, track: str, split: str, runs: int)
     targets = task.targets(split).items
     popular = popularity_order(task, split)
     as_given = None
-    if task.track(track).negatives is None:
+    if not task.track(track).has_pools:
         candidates = len(task.items) - task.histories(split).lengths
         ranks = _ranks_in_catalogue(task, split, targets, popular)
     else:

@@ -78,7 +78,8 @@ def agreement(run: Run) -> Agreement | None:
 
 
 def order(run: Run, metric: Metric) -> Order | None:
-    """What the order of the candidates did to a run; None on the whole catalogue."""
+    """What the order of the candidates did to a run; None without pools, or where these
+    have one order only."""
     task, header = run.task, run.header
     if task.track(header.track).negatives is None:
         return None

@@ -29,17 +29,21 @@ def slices_of(task: Task, split: str) -> dict[str, Mask]:
     """Which requests of a split lie in each slice.
 
     Each kind of slice parts the requests: every request lies in exactly one of a kind.
-    Slices that hold none or all of the requests are left out. Where a request has several
-    targets, its first one decides.
+    Slices that hold none or all of the requests are left out, and so are those by time or by
+    description where the task has no times, or its descriptions are not on this machine. Where
+    a request has several targets, its first one decides.
     """
     targets = task.targets(split)
     first = targets.items[:, 0]
     found = {"tied": targets.tied, "not tied": ~targets.tied}
     found |= _parted(task.histories(split).lengths, HISTORY)
-    found |= _parted(task.visible(split).pause, PAUSE)
+    pause = task.visible(split).pause
+    if pause is not None:
+        found |= _parted(pause, PAUSE)
     found |= _parted(_share_of_more_popular(task, split)[first], POPULARITY, strictly=True)
-    described = np.isin(first, task.items.encode(task.descriptions["item_id"]))
-    found |= {"described": described, "not described": ~described}
+    if not task.lacks_descriptions:
+        described = np.isin(first, task.items.encode(task.descriptions["item_id"]))
+        found |= {"described": described, "not described": ~described}
     return {name: inside for name, inside in found.items() if inside.any() and not inside.all()}
 
 

@@ -14,11 +14,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from llm4rec_bench.errors import TaskDataError, shown
-from llm4rec_bench.sources.layouts import LARGEST_FILE
+from llm4rec_bench.sources.raw import LARGEST_FILE
 from llm4rec_bench.task.recipe import Mirror, Origin
 
 TIMEOUT = 20.0
@@ -34,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 def fetch_origin(origin: Origin, folder: Path, progress: Progress) -> Path:
     """The publisher's file; raises TaskDataError where it cannot be had or is another."""
-    path = folder / PurePosixPath(urlsplit(origin.url).path).name
+    path = folder / origin.file
     if path.exists() and origin.sha256 in (None, file_sha256(path)):
         return path
     _make(folder)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from llm4rec_bench.interactions import LOG_SCHEMA
-from llm4rec_bench.sources.layouts import RawData
+from llm4rec_bench.sources.raw import RawData
 from llm4rec_bench.sources.toy_catalogue import CATALOGUE
 from llm4rec_bench.task import tables
 
@@ -27,6 +27,10 @@ START = 1_700_000_000
 FINISHES_A_SERIES = 0.55
 FAVOURS = (0.55, 0.30)
 """Share of free choices that go to the first and the second favourite shelf."""
+
+
+_STRIDE = 29
+"""Has no factor in common with the number of works, so that each gets an id of its own."""
 
 
 class Work(NamedTuple):
@@ -42,7 +46,8 @@ def generate_toy(seed: int) -> RawData:
     """The toy world's log, catalogue and descriptions for a seed."""
     random = Random(seed)  # noqa: S311 - a simulation, not a secret
     works = _works(random)
-    ids = [f"w{number + 1:02}" for number in range(len(works))]
+    # Parts of a trilogy stand together in the catalogue; their ids must not tell.
+    ids = [f"w{number * _STRIDE % len(works) + 1:02}" for number in range(len(works))]
     events = [
         (f"u{reader + 1:03}", ids[work], when, stars)
         for reader in range(USERS)

@@ -7,11 +7,11 @@ which holds no reference to the task, its folder or its targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,14 @@ import pyarrow.compute as pc
 from llm4rec_bench.errors import TaskDataError, UsageError, nearest_hint
 from llm4rec_bench.ids import Ids
 from llm4rec_bench.interactions import Codes, Log
-from llm4rec_bench.pools import PERMUTATIONS
 from llm4rec_bench.split import SPLITS, TEST
 from llm4rec_bench.task import tables
 from llm4rec_bench.task.recipe import RETRIEVAL, Manifest, Recipe, Track, read_manifest, read_recipe
 from llm4rec_bench.task.records import Items, Requests
+from llm4rec_bench.texts import CONDITIONS, Condition, item_texts
+
+if TYPE_CHECKING:
+    import datasets
 
 DEPTH = 100
 """Longest ranking a run file may hold."""
@@ -45,12 +48,20 @@ class TaskView:
     seed: int
     depth: int
     """Most items a ranking may hold."""
+    reads: tuple[Condition, ...]
+    """What the method declares to read of items beside their ids."""
     items: Items
+    """The catalogue: titles and years are empty unless `title` is read, categories and creators
+    unless `metadata` is."""
     log: Log
     """The interactions visible for this split, by user and time; `log.item` holds rows of
     `items`, and `log.item_ids` are its ids."""
     descriptions: dict[str, str]
-    """Text of each item that has one."""
+    """Text of each item that has one; empty unless `wikipedia` is read."""
+
+    def texts(self) -> list[str]:
+        """One text for each item, by row, of all that is read; what an item lacks is left out."""
+        return item_texts(self.items.table, self.descriptions, self.reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +105,28 @@ class Visible:
 
     events: npt.NDArray[np.int64]
     """How often each item occurs among them, by item row."""
-    pause: npt.NDArray[np.int64]
-    """For each request, the seconds since the last of its user's."""
+    pause: npt.NDArray[np.int64] | None
+    """For each request, the seconds since the last of its user's; None without times."""
 
 
 class Task:
     """One frozen task: a dataset, a split, its tracks.
 
     `folder` holds the tables under ``data/``; `recipe` and `manifest` say what they are.
+    Tables that were just frozen need not lie there: `at_hand` are they.
     """
 
-    def __init__(self, recipe: Recipe, manifest: Manifest, folder: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        manifest: Manifest,
+        folder: Path,
+        at_hand: Mapping[str, pa.Table] | None = None,
+    ) -> None:
         self.recipe = recipe
         self.manifest = manifest
         self.folder = folder
+        self._at_hand = at_hand or {}
         self._kept: dict[tuple[str, ...], Any] = {}
         self._verified: set[str] = set()
 
@@ -141,18 +160,45 @@ class Task:
 
     @cached_property
     def descriptions(self) -> pa.Table:
-        """Texts about items, each with its source and licence; empty where there are none."""
+        """Texts about items, each with its source and licence; empty where there are none.
+
+        Raises TaskDataError where the task has some but they are not on this machine.
+        """
         if tables.DESCRIPTIONS not in self.manifest.tables:
             return tables.SCHEMAS[tables.DESCRIPTIONS].empty_table()
+        if self.lacks_descriptions:
+            raise TaskDataError(
+                f"the descriptions of {self.id} are not on this machine; run: llm4rec-bench "
+                f"download {self.id}"
+            )
         return self._table(tables.DESCRIPTIONS)
+
+    @property
+    def lacks_descriptions(self) -> bool:
+        """Whether the task has descriptions that are not on this machine."""
+        has = tables.DESCRIPTIONS in self.manifest.tables
+        has = has and tables.DESCRIPTIONS not in self._at_hand
+        return has and not tables.parquet_path(self.folder, tables.DESCRIPTIONS).exists()
+
+    def to_datasets(self) -> dict[str, datasets.Dataset]:
+        """Each table as a `datasets.Dataset`, as `datasets.load_dataset` reads it from the Hub.
+
+        Raises UsageError where that library is not installed.
+        """
+        try:
+            from datasets import Dataset
+        except ImportError:
+            raise UsageError("datasets is not installed; pip install datasets") from None
+        return {name: Dataset(self._table(name)) for name in self.manifest.tables}
 
     def requests(self, split: str = TEST, track: str = RETRIEVAL, run: int = 0) -> Requests:
         """The requests of a split with the candidates that run number `run` of a track sees."""
         asked = self._of_split(tables.REQUESTS, split)
-        if self.track(track).negatives is None:
+        if not self.track(track).has_pools:
             return Requests(asked, None)
         pools = self._of_split(tables.candidates(track), split)
-        return Requests(asked, pools.filter(pc.equal(pools["permutation"], run % PERMUTATIONS)))
+        order = run % self.track(track).orders
+        return Requests(asked, pools.filter(pc.equal(pools["permutation"], order)))
 
     def request_ids(self, split: str) -> pa.StringArray:
         """Ids of a split's requests, in order."""
@@ -162,14 +208,14 @@ class Task:
         )
 
     def pools(self, split: str, track: str) -> Codes:
-        """Item rows of the candidates: shape (requests, permutations, size)."""
-        table = tables.candidates(track)
-        return self._once(("pools", split, track), lambda: self._read_pools(table, split))
+        """Item rows of the candidates: shape (requests, orders, size)."""
+        return self._once(("pools", split, track), lambda: self._read_pools(track, split))
 
-    def _read_pools(self, table: str, split: str) -> Codes:
-        codes: Codes = self._made_of(table, split, items=self._cells)["items"][0]
+    def _read_pools(self, track: str, split: str) -> Codes:
+        made = self._made_of(tables.candidates(track), split, items=self._cells)
+        codes: Codes = made["items"][0]
         requests = len(self.targets(split).items)
-        return codes.reshape(requests, PERMUTATIONS, -1)
+        return codes.reshape(requests, self.track(track).orders, -1)
 
     def _cells(self, lists: pa.ChunkedArray) -> tuple[Codes, npt.NDArray[np.int32]]:
         """Item rows of a column of lists, end to end, and how long the lists are."""
@@ -216,15 +262,17 @@ class Task:
         )
         last, events = np.zeros(len(asking), np.int64), np.zeros(len(self.items), np.int64)
         for place in range(0, len(made["part"]), _TOGETHER):
-            user, item, timestamp, train = (
-                made[name][place : place + _TOGETHER]
-                for name in ("user_id", "item_id", "timestamp", "part")
+            user, item, train = (
+                made[name][place : place + _TOGETHER] for name in ("user_id", "item_id", "part")
             )
             seen = np.ones_like(train) if split == TEST else train
             events += np.bincount(item[seen], minlength=len(events))
-            seen = seen & (user >= 0)
-            last[user[seen]] = timestamp[seen]  # in time order: the last one stays
-        return Visible(events, asked["timestamp"] - last[asking])
+            if made["timestamp"] is not None:
+                seen = seen & (user >= 0)
+                timestamp = made["timestamp"][place : place + _TOGETHER]
+                last[user[seen]] = timestamp[seen]  # in time order: the last one stays
+        moment = asked["timestamp"]
+        return Visible(events, None if moment is None else moment - last[asking])
 
     def log(self, split: str) -> Log:
         """The interactions that a method may see when it ranks `split`."""
@@ -239,7 +287,8 @@ class Task:
         user = pc.index_in(table["user_id"], value_set=user_ids).to_numpy().astype(np.int32)
         by_user = np.argsort(user, kind="stable")  # the table is in time order already
         rating = pc.fill_null(table["rating"], float("nan")).to_numpy()
-        timestamp = pc.fill_null(table["timestamp"], 0).to_numpy()
+        timed = table["timestamp"].null_count == 0
+        timestamp = table["timestamp"].to_numpy() if timed else np.arange(len(user))
         return Log(
             user_ids,
             self.items.id_array,
@@ -247,20 +296,42 @@ class Task:
             self.items.encode(table["item_id"])[by_user],
             timestamp[by_user],
             rating[by_user],
+            timed,
         )
 
-    def view(self, track: str, split: str = TEST, seed: int = 0) -> TaskView:
-        """What a method gets to see of this task: everything but the targets."""
+    def view(
+        self,
+        track: str,
+        split: str = TEST,
+        seed: int = 0,
+        reads: Collection[Condition] = CONDITIONS,
+    ) -> TaskView:
+        """What a method gets to see of this task: everything but targets, and texts it reads.
+
+        Raises TaskDataError where it reads descriptions that are not on this machine.
+        """
         self.track(track)
-        texts = self.descriptions
-        described = dict(zip(texts["item_id"].to_pylist(), texts["text"].to_pylist(), strict=True))
-        return TaskView(self.id, track, split, seed, DEPTH, self.items, self.log(split), described)
+        described: dict[str, str] = {}
+        if "wikipedia" in reads:
+            texts = self.descriptions
+            described = dict(
+                zip(texts["item_id"].to_pylist(), texts["text"].to_pylist(), strict=True)
+            )
+        read = tuple(condition for condition in CONDITIONS if condition in reads)
+        return TaskView(
+            self.id, track, split, seed, DEPTH, read, self.items.only(reads), self.log(split),
+            described,
+        )  # fmt: skip
 
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:
-        """Read every table against its digest; raises TaskDataError at the first that differs."""
+        """Read every table against its digest; raises TaskDataError at the first that differs.
+
+        Descriptions may be missing, see `lacks_descriptions`.
+        """
         for name in self.manifest.tables:
-            self._read(name, {})
-            progress(name)
+            if name != tables.DESCRIPTIONS or not self.lacks_descriptions:
+                self._read(name, {})
+                progress(name)
 
     def _table(self, name: str) -> pa.Table:
         """A whole table, which is kept."""
@@ -288,6 +359,8 @@ class Task:
 
     def _read(self, name: str, columns: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
         """What is made of some columns of a table, which is verified when it is first read."""
+        if name in self._at_hand:
+            return {column: make(self._at_hand[name][column]) for column, make in columns.items()}
         digest = None if name in self._verified else self.manifest.tables[name].digest
         made = tables.read_columns(self.folder, name, digest, columns)
         self._verified.add(name)
@@ -314,8 +387,8 @@ def _array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return column.to_numpy()
 
 
-def _seconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    return _array(pc.fill_null(column, 0) if column.null_count else column)
+def _seconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64] | None:
+    return None if column.null_count else _array(column)
 
 
 def open_task(recipe_folder: Path, data_folder: Path | None = None) -> Task:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from llm4rec_bench.errors import UsageError
 from llm4rec_bench.ids import Ids
 from llm4rec_bench.interactions import Codes
-from llm4rec_bench.texts import displayed
+from llm4rec_bench.texts import Condition, displayed
 
 if TYPE_CHECKING:
     import pandas
@@ -30,8 +30,8 @@ class Request(msgspec.Struct, frozen=True):
     history: list[str]
     """The user's item ids before that time, oldest first."""
     candidates: list[str] | None
-    """The items to rank, in an order that means nothing; None where it is the whole
-    catalogue less the history."""
+    """The items to rank, in an order that means nothing, or on `reranking` in that of the first
+    stage; None where it is the whole catalogue less the history."""
 
 
 def to_pandas(table: pa.Table) -> pandas.DataFrame:
@@ -40,6 +40,13 @@ def to_pandas(table: pa.Table) -> pandas.DataFrame:
         return table.to_pandas()
     except ImportError:
         raise UsageError("pandas is not installed; pip install pandas") from None
+
+
+_READ: dict[Condition, tuple[str, ...]] = {
+    "title": ("title", "year"),
+    "metadata": ("categories", "creators"),
+}
+"""Columns of the catalogue by what a method reads."""
 
 
 class Items:
@@ -84,6 +91,21 @@ class Items:
     def encode(self, ids: pa.Array | pa.ChunkedArray) -> Codes:
         """Rows of a column of item ids; UNKNOWN for one that is not in the catalogue."""
         return self.known.find(ids)
+
+    def only(self, reads: Collection[Condition]) -> Items:
+        """The catalogue with no more than what is read of it; ids always stay."""
+        hidden = [name for condition, names in _READ.items() if condition not in reads
+                  for name in names]  # fmt: skip
+        if not hidden:
+            return self
+        table, rows = self.table, len(self)
+        for name in hidden:
+            place = table.schema.get_field_index(name)
+            field = table.schema.field(place)
+            empty: Any = [] if pa.types.is_list(field.type) else None
+            empty = "" if name == "title" else empty
+            table = table.set_column(place, field, pa.repeat(pa.scalar(empty, field.type), rows))
+        return Items(table)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The catalogue as a DataFrame."""

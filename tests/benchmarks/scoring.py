@@ -242,10 +242,10 @@ def alone(words: list[str]) -> None:
         times.append(time.process_time() - before)
         walls.append(time.perf_counter() - wall)
         before, wall = time.process_time(), time.perf_counter()
-    print(json.dumps({"cpu": times, "wall": walls, "peak_mb": _peak(), "values": values}))
+    print(json.dumps({"cpu": times, "wall": walls, "peak_mb": peak_mb(), "values": values}))
 
 
-def _peak() -> int:
+def peak_mb() -> int:
     """Most memory this program held, in MB; getrusage would count the one that started it."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) >> 10

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from llm4rec_bench import Task, read_run, score
-from llm4rec_bench.scoring.breadth import _gini, _mean_distance
+from llm4rec_bench.scoring.breadth import _mean_distance
+from llm4rec_bench.statistics import gini
 from tests.scoring.test_score import random_rows, write_run
 
 
@@ -88,7 +89,7 @@ def test_single_items_have_no_diversity(toy: Task, tmp_path: Path) -> None:
     ("counts", "expected"), [([5, 5, 5, 5], 0.0), ([0, 0, 0, 8], 0.75), ([1, 3], 0.25)]
 )
 def test_gini_by_hand(counts: list[int], expected: float) -> None:
-    assert _gini(np.array(counts)) == pytest.approx(expected)
+    assert gini(np.array(counts)) == pytest.approx(expected)
 
 
 def test_distances_by_hand() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from llm4rec_bench import TaskDataError
 from llm4rec_bench.freeze import freeze
-from llm4rec_bench.sources import layouts, read_raw
+from llm4rec_bench.sources import RawData, raw, raw_data
 from llm4rec_bench.task import Recipe
+from llm4rec_bench.task.recipe import Source
 
 READER = "movielens-100k"
 
@@ -22,6 +23,11 @@ GENRES = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
     "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
 ).split()
+
+
+def read_raw(reader: str, *paths: Path) -> RawData:
+    """What a reader makes of raw copies."""
+    return raw_data(msgspec.structs.replace(RECIPE, source=Source(reader)), *paths)
 
 
 class Film(NamedTuple):
@@ -190,7 +196,7 @@ def test_what_is_missing_is_named(tmp_path: Path, lost: str) -> None:
 
 
 def test_a_path_that_is_nothing_is_refused(tmp_path: Path) -> None:
-    assert "no such folder or zip file" in refused(tmp_path / "nothing")
+    assert "no such file or folder" in refused(tmp_path / "nothing")
 
 
 def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
@@ -267,7 +273,7 @@ def test_members_that_name_other_places_are_read_and_never_unpacked(tmp_path: Pa
 def test_a_file_beyond_the_limit_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_zip: bool
 ) -> None:
-    monkeypatch.setattr(layouts, "LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr(raw, "LARGEST_FILE", 1 << 20)
     files = grouplens_files() | {"u.data": bytes(4 << 20)}
     write = write_zip if as_zip else write_folder
     path = write(tmp_path / "copy", files)
@@ -280,7 +286,7 @@ def test_a_file_of_exactly_the_limit_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = grouplens_files()
-    monkeypatch.setattr(layouts, "LARGEST_FILE", max(map(len, files.values())))
+    monkeypatch.setattr(raw, "LARGEST_FILE", max(map(len, files.values())))
     assert len(read_raw(READER, write_zip(tmp_path / "copy.zip", files)).log) == len(EVENTS)
 
 

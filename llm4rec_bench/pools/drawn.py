@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -39,7 +39,7 @@ class Negatives(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean only; users differ in their taste for the popular, and tastes change with time.
     Drawing neighbours of the target in popularity would betray it as the middle of its
     pool."""
-    size: int = 20
+    size: Annotated[int, msgspec.Meta(ge=2, le=100)] = 20
     """Items in a pool, the target included."""
 
 

@@ -1,0 +1,210 @@
+"""Candidate pools that a first stage retrieves, which do not know the target.
+
+The first stage counts which items stand near each other in the histories of users, and
+adds up the neighbours of a request's last items. All of it is done in whole numbers, so
+that a pool is the same on every machine and for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from llm4rec_bench.errors import TaskDataError
+from llm4rec_bench.interactions import Codes, Rows
+from llm4rec_bench.pools.drawn import contains
+
+WINDOW = 10
+"""Events of a user that stand at most so far apart are neighbours; the nearer the heavier."""
+
+LAST = 10
+"""Items at the end of a history whose neighbours are looked at; the later the heavier."""
+
+NEIGHBOURS = 200
+"""Heaviest neighbours of an item that are kept, so that the work is linear in the log."""
+
+_WEIGHTS = 60 // np.arange(1, max(WINDOW, LAST) + 1)
+"""By distance: sixty, and what is left of it when divided by two, three and so on."""
+
+_TOGETHER = 1 << 24
+"""Pairs that are sorted in one go, so that memory stays bounded."""
+
+
+class FirstStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The track's pools are the best items of the first stage."""
+
+    size: Annotated[int, msgspec.Meta(ge=2, le=100)] = 100
+    """Items in a pool."""
+
+
+class _Cells(NamedTuple):
+    """The cells of a matrix of which most is zero, by row."""
+
+    row: Rows
+    column: Rows
+    weight: Rows
+
+    def take(self, cells: npt.NDArray[np.integer | np.bool_]) -> _Cells:
+        return _Cells(self.row[cells], self.column[cells], self.weight[cells])
+
+
+def retrieved(
+    rule: FirstStage,
+    log: tuple[Codes, Codes],
+    histories: tuple[Codes, Rows],
+    visible_events: npt.NDArray[np.int64],
+    text: Codes,
+) -> Codes:
+    """The pool of each request, best first: item codes of shape (requests, size).
+
+    `log` holds user and item of the visible events by user and time; `histories` the items
+    of all requests end to end and their lengths; `text` a code for each item's displayed
+    text, of which no two candidates of a request share one. Where scores are equal, the
+    item with more visible events comes first, then the one that the catalogue names first.
+    Raises TaskDataError where a request has too few unseen items.
+    """
+    # Items go by their place in popularity from here on, which then settles every tie.
+    popular = np.argsort(-visible_events, kind="stable")
+    place = np.empty(len(popular), np.int64)
+    place[popular] = np.arange(len(popular))
+    history, offsets = place[histories[0]], np.r_[0, np.cumsum(histories[1])]
+    near = _neighbours(log[0], place[log[1]], _last_items(history, offsets), len(place))
+    together = max(1, _TOGETHER // max(len(place), LAST * NEIGHBOURS))
+    pools = []
+    for first in range(0, len(offsets) - 1, together):
+        part = offsets[first : first + together + 1]
+        inside, part = history[part[0] : part[-1]], part - part[0]
+        pools.append(_best(inside, part, near, text[popular], rule.size))
+    if not pools:
+        return np.zeros((0, rule.size), np.int32)
+    return popular[np.concatenate(pools)].astype(np.int32)
+
+
+def _last_items(history: Rows, offsets: Rows) -> Rows:
+    """The items whose neighbours matter, each once."""
+    back = offsets[1:, None] - 1 - np.arange(LAST)
+    return np.unique(history[back[back >= offsets[:-1, None]]])
+
+
+def _neighbours(user: Codes, item: Rows, wanted: Rows, items: int) -> _Cells:
+    """Which items stand near each one wanted, how heavily, the heaviest `NEIGHBOURS` of each."""
+    asked = np.zeros(items, bool)
+    asked[wanted] = True
+    rows = np.flatnonzero(asked[item])
+    rows = rows[np.argsort(item[rows], kind="stable")]
+    # Parts end where an item does: the events of one are never divided.
+    ends = np.r_[_starts(item[rows])[1:], len(rows)]
+    part = ends // max(_TOGETHER // (2 * WINDOW), 1)
+    cuts = ends[:-1][part[1:] != part[:-1]]
+    parts = [_heaviest(_pairs(user, item, part, items)) for part in np.split(rows, cuts)]
+    return _Cells(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _starts(values: Rows) -> Rows:
+    """Where runs of equal values begin."""
+    new = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+def _pairs(user: Codes, item: Rows, rows: Rows, items: int) -> _Cells:
+    """The items near those of some rows of the log, weights added up."""
+    keys, weights = [], []
+    for distance in range(1, WINDOW + 1):
+        for step in (-distance, distance):
+            other = rows + step
+            inside = (other >= 0) & (other < len(user))
+            here, there = rows[inside], other[inside]
+            same = (user[here] == user[there]) & (item[here] != item[there])
+            here, there = here[same], there[same]
+            keys.append(item[here] * items + item[there])
+            weights.append(np.full(len(here), _WEIGHTS[distance - 1]))
+    return _summed(np.concatenate(keys), np.concatenate(weights), items)
+
+
+def _summed(keys: Rows, weights: Rows, columns: int) -> _Cells:
+    """One cell for each key, row times `columns` plus column, with the sum of its weights."""
+    # A weight travels in the low bits of its key: sorting numbers is several times cheaper
+    # than sorting places of numbers.
+    bits = int(weights.max(initial=0)).bit_length()
+    both = np.sort((keys << bits) | weights)
+    ordered = both >> bits
+    first = _starts(ordered)
+    sums = np.add.reduceat(both & ((1 << bits) - 1), first) if len(first) else weights
+    return _Cells(*np.divmod(ordered[first], columns), sums)
+
+
+def _heaviest(pairs: _Cells) -> _Cells:
+    """The heaviest cells of each row; the order within a row is left open."""
+    many = np.bincount(pairs.row)[pairs.row] > NEIGHBOURS if len(pairs.row) else pairs.row > 0
+    ranked = _ranked(pairs.take(many))
+    ranked = ranked.take(_rank_in_row(ranked.row) < NEIGHBOURS)
+    both = zip(pairs.take(~many), ranked, strict=True)
+    found = _Cells(*(np.concatenate(columns) for columns in both))
+    return found.take(np.argsort(found.row, kind="stable"))
+
+
+def _ranked(cells: _Cells) -> _Cells:
+    """Cells by row, then weight, the heaviest first, then column."""
+    if not len(cells.row):
+        return cells
+    least, most = cells.row.min(), cells.weight.max()
+    low = int(cells.column.max()).bit_length()
+    middle = int(most - cells.weight.min()).bit_length()
+    if low + middle + int(cells.row.max() - least).bit_length() > 63:
+        return cells.take(np.lexsort((cells.column, -cells.weight, cells.row)))
+    keys = ((cells.row - least) << middle | (most - cells.weight)) << low | cells.column
+    keys.sort()
+    column, rest = keys & ((1 << low) - 1), keys >> low
+    return _Cells((rest >> middle) + least, column, most - (rest & ((1 << middle) - 1)))
+
+
+def _rank_in_row(row: Rows) -> Rows:
+    """How many cells of the same row stand before each, rows being in order."""
+    first = _starts(row)
+    return np.arange(len(row)) - np.repeat(first, np.diff(np.r_[first, len(row)]))
+
+
+def _best(history: Rows, offsets: Rows, near: _Cells, text: Codes, size: int) -> Rows:
+    """The best unseen items of each request, no two with the same text."""
+    items, requests = len(text), len(offsets) - 1
+    scored = _scored(history, offsets, near, items, size + items - len(np.unique(text)))
+    owner = np.repeat(np.arange(requests), np.diff(offsets))
+    unseen = ~contains(np.sort(owner * items + history), scored.row * items + scored.column)
+    ranked = _ranked(scored.take(unseen))
+    texts = ranked.row * items + text[ranked.column]
+    row, column, _ = ranked.take(np.sort(np.unique(texts, return_index=True)[1]))
+    if (np.bincount(row, minlength=requests) < size).any():
+        raise TaskDataError(
+            f"a first stage of {size} cannot be filled: there are requests with fewer unseen items "
+            "that have texts of their own; make it smaller"
+        )
+    return column[_rank_in_row(row) < size].reshape(requests, size)
+
+
+def _scored(history: Rows, offsets: Rows, near: _Cells, items: int, fill: int) -> _Cells:
+    """The neighbours of each request's last items, and as many popular ones as fill its pool."""
+    lengths = np.diff(offsets)
+    requests = np.arange(len(lengths))
+    starts = np.searchsorted(near.row, np.arange(items + 1))
+    keys, weights = [], []
+    for back in range(LAST):
+        some = requests[lengths > back]
+        item = history[offsets[some + 1] - 1 - back]
+        counts = starts[item + 1] - starts[item]
+        cells = _ranges(starts[item], counts)
+        keys.append(np.repeat(some, counts) * items + near.column[cells])
+        weights.append(near.weight[cells] * _WEIGHTS[back])
+    popular = np.minimum(fill + lengths, items)
+    keys.append(np.repeat(requests, popular) * items + _ranges(0 * popular, popular))
+    weights.append(np.zeros(int(popular.sum()), np.int64))
+    return _summed(np.concatenate(keys), np.concatenate(weights), items)
+
+
+def _ranges(start: Rows, lengths: Rows) -> Rows:
+    """The numbers of all ranges from `start`, end to end."""
+    before = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) + np.repeat(start - before, lengths)
