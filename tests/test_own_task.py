@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -82,11 +81,6 @@ command = "llm4rec-bench run {name}"
 """
 
 Bench = Callable[..., tuple[int, str, str]]
-
-
-def bug(why: str) -> Any:
-    """Marks what is promised and not yet kept."""
-    return pytest.mark.xfail(strict=True, reason=why)
 
 
 def events(seed: int = 1) -> list[tuple[object, ...]]:
@@ -484,18 +478,7 @@ FAULTS: dict[str, Callable[[Mine], str]] = {
 }
 
 
-UNNAMED = ["no time", "no row", "unknown item", "repeated item", "empty id", "empty item"]
-
-CRASHING = ["endless line", "old line ends"]
-
-
-def _known(why: str) -> Any:
-    marks = [bug("the file is not named")] if why in UNNAMED else []
-    marks += [bug("the reader of heads crashes")] if why in CRASHING else []
-    return pytest.param(why, marks=marks)
-
-
-@pytest.mark.parametrize("why", [_known(why) for why in FAULTS])
+@pytest.mark.parametrize("why", FAULTS)
 def test_a_fault_of_the_data_ends_in_one_line_and_changes_nothing(
     bench: Bench, mine: Mine, why: str
 ) -> None:
@@ -576,6 +559,30 @@ def test_ids_that_tell_the_order_of_events_are_refused(bench: Bench, mine: Mine)
 def test_what_leaks_is_listed_line_by_line(bench: Bench, mine: Mine) -> None:
     _in_order_of_ids(mine)
     assert "\\n" not in refused(bench("freeze", mine.recipe, *mine.raw))
+
+
+def test_ids_that_tell_the_order_may_be_frozen_knowingly(bench: Bench, mine: Mine) -> None:
+    _in_order_of_ids(mine)
+    line = 'known_leaks = ["consecutive-ids"]\n'
+    assert line.strip() in refused(bench("freeze", mine.recipe, *mine.raw))
+    mine.recipe.write_text(f"{line}{mine.recipe.read_text()}")
+    done(bench("freeze", mine.recipe, *mine.raw))
+    task = load_task(TASK)
+    assert task.manifest.facts["test_targets_with_id_after_that_of_the_last_item"] > 0.9
+    card = (default_home() / "tasks" / TASK / "README.md").read_text()
+    _, pitfalls = card.split("## What the numbers can and cannot show")
+    assert "Ids of items follow the order of events" in pitfalls.split("\n## ")[0]
+
+
+def test_what_is_not_known_to_leak_is_not_said_to(bench: Bench, mine: Mine) -> None:
+    done(bench("freeze", mine.recipe, *mine.raw))
+    card = (default_home() / "tasks" / TASK / "README.md").read_text()
+    assert "Ids of items follow" not in card
+
+
+def test_a_leak_that_nobody_knows_of_is_a_fault_of_the_recipe(bench: Bench, mine: Mine) -> None:
+    mine.recipe.write_text(f'known_leaks = ["titles"]\n{mine.recipe.read_text()}')
+    assert "known_leaks" in refused(bench("freeze", mine.recipe, *mine.raw))
 
 
 def test_a_task_that_is_gone_is_not_listed_and_not_opened(bench: Bench, mine: Mine) -> None:

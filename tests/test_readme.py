@@ -61,7 +61,7 @@ def test_the_python_example_makes_a_run_that_scores(tmp_path) -> None:
 
 def test_the_method_and_card_of_the_example_run(tmp_path) -> None:
     _, method = blocks("python")
-    (card,) = blocks("toml")
+    card = blocks("toml")[0]
     (tmp_path / "my_methods.py").write_text(method, "utf-8")
     (tmp_path / "submission.toml").write_text(card, "utf-8")
     command = f"{sys.prefix}/bin/llm4rec-bench"
@@ -71,8 +71,33 @@ def test_the_method_and_card_of_the_example_run(tmp_path) -> None:
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert [json.loads(line)["track"] for line in done.stdout.splitlines()] == [
-        "retrieval", "ranking", "ranking-popular",
+        "retrieval", "ranking", "ranking-popular", "reranking",
     ]  # fmt: skip
+
+
+def test_the_example_of_ones_own_data_is_frozen_run_and_scored(tmp_path) -> None:
+    recipe = blocks("toml")[1]
+    (commands,) = (made.splitlines() for made in blocks("bash") if "freeze my-books" in made)
+    (tmp_path / "my-books.toml").write_text(recipe, "utf-8")
+    (tmp_path / "loans.csv").write_text("member,isbn,day\n" + "".join(
+        f"{member:03},{(member * step + step * step) % 150:04},2020-01-{step + 1:02}\n"
+        for member in range(200) for step in range(12)
+    ))  # fmt: skip
+    (tmp_path / "books.csv").write_text("isbn,title,year,authors,blurb\n" + "".join(
+        f"{book:04},Book {book},19{book % 100:02},Ann;Bob,About {book}.\n" for book in range(150)
+    ))  # fmt: skip
+    for name in ("submissions", "baselines"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    scripts = f"export PATH={sys.prefix}/bin:$PATH LLM4REC_BENCH_HOME={tmp_path}/store; "
+    dry = commands[2].partition("#")[0] + "--dry-run"
+    done = subprocess.run(
+        ["bash", "-c", scripts + " && ".join([*commands[:2], dry])],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr  # a draft may not be published
+    assert "draft" in done.stderr
+    assert "Item-kNN (cosine) on my-books-v1 retrieval" in done.stdout
+    assert "Item-kNN (cosine) on my-books-v1 reranking" in done.stdout
 
 
 def test_every_command_code_status_and_field_is_documented() -> None:

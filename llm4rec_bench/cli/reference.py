@@ -1,4 +1,4 @@
-"""The generated parts of README.md: commands and refusal codes.
+"""The generated parts of README.md, and the pages of tasks that are not frozen yet.
 
 `python -m llm4rec_bench.cli.reference` writes them; a test fails where they are stale.
 """
@@ -13,7 +13,10 @@ import click
 
 from llm4rec_bench.cli.commands import cli
 from llm4rec_bench.files import replace_text
+from llm4rec_bench.freeze import draft_card
 from llm4rec_bench.run.format import CODES
+from llm4rec_bench.store import is_embedded, recipes_folder
+from llm4rec_bench.task import Manifest, Recipe, read_manifest, read_recipe
 
 
 def commands() -> str:
@@ -36,9 +39,48 @@ def codes() -> str:
     return "| code | rule |\n|---|---|\n" + "".join(rows)
 
 
+def tasks() -> str:
+    """A row for each task of the package."""
+    lines = [
+        "| task | domain | split | users | items | events | test requests | described | data |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for folder in sorted(recipes_folder().glob("*/task.toml"), key=_embedded_first):
+        recipe = read_recipe(folder.parent)
+        link = f"[`{recipe.id}`](tasks/{recipe.id}/README.md)"
+        head = [link, recipe.domain, str(recipe.split.__struct_config__.tag)]
+        if (folder.parent / "manifest.json").exists():
+            lines.append(_row([*head, *_counts(read_manifest(folder.parent)), _terms(recipe)]))
+        else:
+            lines.append(_row([*head, *["–"] * 5, "not frozen yet: a recipe without a manifest"]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _embedded_first(recipe: Path) -> tuple[bool, str]:
+    return not is_embedded(recipe.parent.name), recipe.parent.name
+
+
+def _counts(manifest: Manifest) -> list[str]:
+    counts = [manifest.counts[name] for name in ("users", "items", "interactions", "requests_test")]
+    described = manifest.facts.get("items_described")
+    return [f"{count:,}" for count in counts] + [f"{described:.0%}" if described else "–"]
+
+
+def _terms(recipe: Recipe) -> str:
+    if is_embedded(recipe.id):
+        return "ships with the package"
+    if recipe.licence.redistribute:
+        return f"may be published again ({recipe.licence.name})"
+    return "rebuilt from the publisher's files; may not be published again"
+
+
 def with_references(text: str) -> str:
     """A README with its generated parts made anew."""
-    for name, made in (("cli", commands()), ("codes", codes())):
+    for name, made in (("cli", commands()), ("codes", codes()), ("tasks", tasks())):
         block = re.compile(
             rf"(?<=<!-- {name}: generated)([^\n]*-->\n).*?(?=<!-- /{name} -->)", re.S
         )
@@ -52,3 +94,6 @@ def with_references(text: str) -> str:
 if __name__ == "__main__":
     readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
     replace_text(readme, with_references(readme.read_text("utf-8")))
+    for path in recipes_folder().glob("*/task.toml"):
+        if not path.with_name("manifest.json").exists():
+            replace_text(path.with_name("README.md"), draft_card(read_recipe(path)))

@@ -233,13 +233,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     description: str
     domain: str
-    salt: str
-    """Seeds every hash: the order of simultaneous events, negatives, permutations."""
-    lifecycle: Literal["draft", "current", "superseded"]
     source: Source
     split: SplitRule
     licence: Licence
     tracks: dict[TrackName, Track]
+    salt: str = ""
+    """Seeds every hash: the order of simultaneous events, negatives, permutations. Made of the
+    id where none is given."""
+    lifecycle: Literal["draft", "current", "superseded"] = "draft"
     filters: Filters = Filters()
     descriptions: Descriptions | None = None
     known_leaks: list[Literal["consecutive-ids"]] = []
@@ -249,6 +250,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse tracks that contradict themselves."""
+        if not self.salt:
+            msgspec.structs.force_setattr(self, "salt", f"llm4rec-bench/{self.id}")
         for name, track in self.tracks.items():
             pools = {"retrieval": (False, False), "reranking": (False, True)}.get(
                 name, (True, False)

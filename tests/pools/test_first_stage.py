@@ -203,28 +203,22 @@ def test_the_last_free_item_is_found() -> None:
 
 def test_a_catalogue_that_is_too_small_is_refused() -> None:
     for text, history in ((range(4), [0, 1, 2]), ([0, 0, 1, 1], [2, 3])):
-        with pytest.raises(TaskDataError, match=r"filled: 1 requests .* make it smaller"):
+        with pytest.raises(TaskDataError, match=r"stage of 2 cannot be filled: .* smaller"):
             ours(2, [[0, 1, 2, 3]], [history, []], text)
 
 
-@pytest.mark.parametrize(
-    "together",
-    [
-        pytest.param(
-            1,
-            marks=pytest.mark.xfail(
-                strict=True, reason="only the first requests that are looked at are counted"
-            ),
-        ),
-        1 << 24,
-    ],
-)
-def test_all_requests_that_cannot_be_filled_are_counted(together: int) -> None:
-    with (
-        patch.object(first_stage, "_TOGETHER", together),
-        pytest.raises(TaskDataError, match="cannot be filled: 3 requests"),
-    ):
-        ours(3, [[0, 1, 2, 3]], [[0, 1], [], [0, 2], [3, 2, 1]], range(4))
+@pytest.mark.parametrize("together", [1, 1 << 24])
+@pytest.mark.parametrize("short", [[0, 1], [2, 0, 1]])
+def test_one_request_that_cannot_be_filled_is_enough_wherever_it_stands(
+    together: int, short: list[int]
+) -> None:
+    with patch.object(first_stage, "_TOGETHER", together):
+        for place in range(3):
+            histories = [[0], [], [3]]
+            ours(3, [[0, 1, 2, 3]], histories, range(4))
+            histories.insert(place, short)
+            with pytest.raises(TaskDataError, match="stage of 3 cannot be filled"):
+                ours(3, [[0, 1, 2, 3]], histories, range(4))
 
 
 def test_nothing_seen_by_anybody_leaves_the_order_of_the_catalogue() -> None:

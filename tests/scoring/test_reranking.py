@@ -217,6 +217,11 @@ def test_there_is_no_order_to_mind_but_runs_may_agree(toy: Task, tmp_path: Path)
     assert len({*found.top_digests}) == 1
 
 
+def test_to_keep_the_order_of_a_first_stage_raises_no_alarm(toy: Task, tmp_path: Path) -> None:
+    assert scored(toy, tmp_path, given).alarms == []
+    assert scored(toy, tmp_path, given, runs=3).alarms == []
+
+
 def test_no_score_is_above_the_ceiling_in_any_alarm(toy: Task, tmp_path: Path) -> None:
     for rank in (given, lambda request, run: given(request, run)[::-1]):
         codes = {alarm.code for alarm in scored(toy, tmp_path, rank).alarms}

@@ -110,6 +110,12 @@ ONE = events(("ann", "1", 5))
 TWO = events(("ann", "1", 5), ("bob", "2", 6))
 """Logs of items 1, and of 1 and 2."""
 
+FOUR = events(
+    *[("ann", n, 1_500_000_000 + n) for n in range(4)],
+    *[("bob", n, 1_500_000_000 - n) for n in range(4)],
+)
+"""A log of items 0 to 3, in this order and the other way about: nobody's targets are unseen."""
+
 
 # Ids.
 
@@ -183,7 +189,20 @@ def test_float_ids_of_items_are_refused(tmp_path: Path) -> None:
 # Layouts of text.
 
 
-@pytest.mark.parametrize("delimiter", ["\t", ";", "|", ":", " ", "\x01"])
+@pytest.mark.parametrize(
+    "delimiter",
+    [
+        "\t",
+        ";",
+        "|",
+        ":",
+        " ",
+        pytest.param(
+            "\x01",
+            marks=bug("what some systems write by default is refused", msgspec.ValidationError),
+        ),
+    ],
+)
 def test_any_delimiter_will_do(tmp_path: Path, delimiter: str) -> None:
     log = as_csv(("user", "item", "time"), ("a,b", "c", 5), delimiter=delimiter)
     found = read(tmp_path, log, delimiter=delimiter)
@@ -214,7 +233,16 @@ def test_the_last_line_needs_no_end(tmp_path: Path, ends: str) -> None:
     assert len(read(tmp_path, TWO.strip().replace("\n", ends)).log) == 2
 
 
-@pytest.mark.parametrize("head", ["user,item,time", '"user","item","time"'])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "user,item,time",
+        pytest.param(
+            '"user","item","time"',
+            marks=bug("a byte order mark hides the quotes behind it", TaskDataError),
+        ),
+    ],
+)
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path, head: str) -> None:
     assert pairs(read(tmp_path, f"\ufeff{head}\nann,1,5\n")) == [("ann", "1")]
 
@@ -419,7 +447,6 @@ BAD_TIMES = [
     ("seconds", "noon"),
     ("seconds", "2020-01-01"),
     ("seconds", "inf"),
-    ("seconds", "nan"),
     ("milliseconds", "1e300"),
     ("milliseconds", "soon"),
     ("iso", "noon"),
@@ -436,12 +463,28 @@ def test_what_is_no_time_is_refused(tmp_path: Path, unit: str, text: str) -> Non
     assert "timestamp" in said
 
 
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        *[(unit, text) for unit in ("seconds", "milliseconds", "iso") for text in ("", "  ")],
+        ("seconds", "nan"),
+    ],
+)
+def test_an_event_without_a_time_is_refused(tmp_path: Path, unit: str, text: str) -> None:
+    good = "2020-01-01" if unit == "iso" else 5
+    said = refused(tmp_path, events(("ann", "1", good), ("ann", "2", text)), time=unit)
+    assert said.startswith("events.csv")
+    assert "event" in said
+    assert "time" in said
+
+
 def test_a_wrong_iso_time_is_not_blamed_on_its_zone(tmp_path: Path) -> None:
     said = refused(tmp_path, events(("ann", "1", "2020-01-01"), ("ann", "2", "noon")), time="iso")
     assert "noon" in said
     assert "zone offset" not in said
 
 
+@bug("a time without a zone among others with one is said to be no time")
 def test_zones_in_some_rows_only_are_refused_and_said_to_be_the_fault(tmp_path: Path) -> None:
     log = events(("ann", "1", "2020-01-01T00:00:00Z"), ("ann", "2", "2020-01-01T00:00:00"))
     assert "zone" in refused(tmp_path, log, time="iso")
@@ -468,8 +511,10 @@ def test_ratings_may_be_missing_blank_or_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        pa.int8(), pa.int64(), pa.float32(), pa.float64(), pa.decimal128(25, 2), pa.string(),
-        pa.large_string(),
+        pa.int8(), pa.int64(), pa.float32(), pa.float64(), pa.string(), pa.large_string(),
+        pytest.param(
+            pa.decimal128(25, 2), marks=bug("decimals are not known for numbers", TaskDataError)
+        ),
     ],
     ids=str,
 )  # fmt: skip
@@ -530,8 +575,7 @@ def test_everything_known_about_an_item_is_read(tmp_path: Path) -> None:
 
 
 def test_items_nobody_consumed_are_read_and_not_frozen(tmp_path: Path) -> None:
-    log = events(*[("ann", n, n) for n in range(4)])
-    rule = recipe(*rules(tmp_path, log, as_csv(["item"], *[[n] for n in range(9)])))
+    rule = recipe(*rules(tmp_path, FOUR, as_csv(["item"], *[[n] for n in range(9)])))
     raw = raw_data(rule, tmp_path)
     assert len(raw.items) == 9
     assert sorted(freeze(rule, raw)[0]["items"]["item_id"].to_pylist()) == list("0123")
@@ -808,26 +852,31 @@ def test_only_the_first_event_of_a_user_with_an_item_counts(
     tmp_path: Path, how: dict[str, Any]
 ) -> None:
     rows = [("ann", item, n) for n, item in enumerate("abacbd")]
+    rows += [("bob", item, n) for n, item in enumerate("dcab")]
     frozen, counts = _frozen(tmp_path, events(*rows), **how)
-    (history,) = [
-        row["history"] for row in frozen["requests"].to_pylist() if row["split"] == "test"
-    ]
-    assert history == ["a", "b", "c"]
-    assert (counts["raw_interactions"], counts["repeated_interactions"]) == (6, 2)
+    histories = {
+        row["user_id"]: row["history"]
+        for row in frozen["requests"].to_pylist()
+        if row["split"] == "test"
+    }
+    assert histories == {"ann": ["a", "b", "c"], "bob": ["d", "c", "a"]}
+    assert (counts["raw_interactions"], counts["repeated_interactions"]) == (10, 2)
 
 
 def test_events_below_the_least_rating_are_dropped_and_so_are_unrated_ones(tmp_path: Path) -> None:
     ratings = ["5", "3.5", "", "4", "4", "5", "1"]
     rows = [("ann", n, n, rating) for n, rating in enumerate(ratings)]
+    rows += [("bob", n, 20 - n, 4.5) for n in (5, 4, 3, 0)]
     log = as_csv(("user", "item", "time", "rating"), *rows)
     frozen, counts = _frozen(tmp_path, log, has=["rating"], filters={"min_rating": 4.0})
     assert sorted(frozen["items"]["item_id"].to_pylist()) == ["0", "3", "4", "5"]
     assert counts["below_min_rating"] == 3
-    assert frozen["interactions"]["rating"].to_pylist() == [5.0, 4.0, 4.0]
+    assert frozen["interactions"]["rating"].to_pylist() == [5.0, 4.0, 4.0, 4.5, 4.5, 4.5]
 
 
 def test_a_core_is_made_of_users_and_items_with_enough_events(tmp_path: Path) -> None:
-    rows = [(user, item, n) for n, item in enumerate("abcd") for user in ("ann", "bob", "cem")]
+    orders = {"ann": "abcd", "bob": "cdab", "cem": "dbca"}
+    rows = [(user, item, n) for user, items in orders.items() for n, item in enumerate(items)]
     rows += [("ann", "rare", 9), ("dan", "a", 9), ("dan", "rare", 8)]
     frozen, counts = _frozen(tmp_path, events(*rows), filters={"k_core": 3})
     assert sorted(frozen["items"]["item_id"].to_pylist()) == list("abcd")
@@ -845,9 +894,8 @@ def test_strange_ids_survive_freezing(tmp_path: Path) -> None:
 
 
 def test_descriptions_come_with_the_items_that_are_frozen(tmp_path: Path) -> None:
-    log = events(*[("ann", n, 1_500_000_000 + n) for n in range(4)])
     items = as_csv(("item", "text"), *[(n, f"Otter {n} swims in 1999.") for n in range(6)])
-    rule = recipe(*rules(tmp_path, log, items, has=["text"]))
+    rule = recipe(*rules(tmp_path, FOUR, items, has=["text"]))
     frozen, counts = freeze(rule, raw_data(rule, tmp_path))
     assert sorted(frozen["descriptions"]["item_id"].to_pylist()) == list("0123")
     assert counts["described_items"] == 4
@@ -933,11 +981,32 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     assert "empty" in refused(tmp_path, "")
 
 
-@pytest.mark.parametrize(
-    "log", ["user,item,time\n", pa.table({"user": [""], "item": [""], "time": [1]}).slice(1)]
-)
+NO_EVENT = [
+    "user,item,time\n",
+    pa.table({"user": [""], "item": [""], "time": [1]}).slice(1),
+]
+
+
+@bug("a catalogue made of no event crashes", pa.ArrowInvalid)
+@pytest.mark.parametrize("log", NO_EVENT, ids=["text", "Parquet"])
 def test_a_log_without_events_is_refused(tmp_path: Path, log: Content) -> None:
-    assert "events." in refused(tmp_path, log)
+    with pytest.raises(TaskDataError, match=r"events\.(csv|parquet)"):
+        _frozen(tmp_path, log)
+
+
+@pytest.mark.parametrize("log", NO_EVENT, ids=["text", "Parquet"])
+def test_a_log_without_events_is_refused_with_a_catalogue_too(tmp_path: Path, log: Content) -> None:
+    rule = recipe(*rules(tmp_path, log, "item,title\n1,A\n", has=["title"]))
+    with pytest.raises(TaskDataError, match=r"events\.(csv|parquet)"):
+        freeze(rule, raw_data(rule, tmp_path))
+
+
+@bug("a catalogue without a row crashes", pa.ArrowInvalid)
+@pytest.mark.parametrize(
+    "items", ["item\n", pa.table({"item": [""]}).slice(1)], ids=["text", "Parquet"]
+)
+def test_a_catalogue_without_items_is_refused(tmp_path: Path, items: Content) -> None:
+    assert "items." in refused(tmp_path, ONE, items)
 
 
 @pytest.mark.parametrize(
