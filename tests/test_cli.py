@@ -129,7 +129,8 @@ def test_run_writes_a_file_for_each_track_and_keeps_finished_ones(bench, card) -
     code, out, _ = bench("run", card)
     assert code == 0
     assert out.splitlines() == [
-        f"runs/mine/toy-v1.{track}.jsonl" for track in ("retrieval", "ranking", "ranking-popular")
+        f"runs/mine/toy-v1.{track}.jsonl"
+        for track in ("retrieval", "ranking", "ranking-popular", "reranking")
     ]
     code, out, _ = bench("run", card, "--track", "ranking")
     assert (
@@ -215,19 +216,23 @@ def test_the_leaderboard_is_written_and_checked(bench) -> None:
 
 
 def test_freezing_again_gives_what_is_committed_and_never_changes_it_silently(
-    bench, tmp_path
+    bench, tmp_path, monkeypatch
 ) -> None:
-    folder = tmp_path / "toy-v1"
-    folder.mkdir()
+    monkeypatch.setattr("llm4rec_bench.store.recipes_folder", lambda: tmp_path / "tasks")
+    folder = tmp_path / "tasks" / "toy-v1"
+    folder.mkdir(parents=True)
     recipe = (ROOT / "tasks/toy-v1/task.toml").read_text("utf-8")
     (folder / "task.toml").write_text(recipe, "utf-8")
     assert bench("freeze", folder, "--out", folder)[0] == 0
     for name in ("manifest.json", "README.md"):
         assert (folder / name).read_bytes() == (ROOT / "tasks/toy-v1" / name).read_bytes()
+    assert (folder / "task.toml").read_text("utf-8") == recipe
     (folder / "task.toml").write_text(recipe.replace("seed = 1", "seed = 2"), "utf-8")
     code, _, err = bench("freeze", folder, "--out", folder)
     assert code == 3
     assert "a frozen task never changes" in err
+    for name in ("manifest.json", "README.md"):
+        assert (folder / name).read_bytes() == (ROOT / "tasks/toy-v1" / name).read_bytes()
     assert bench("freeze", folder, "--out", folder, "--replace")[0] == 0
 
 

@@ -182,25 +182,33 @@ def test_values_of_each_request_are_written(bench, toy, tmp_path) -> None:
     assert table.num_rows == 600
 
 
-def scored(names: list[str], toy):
+def scored(names: list[str], toy, track: str = "ranking"):
     from llm4rec_bench import score
 
-    return [score(read_run(entry(name), toy)) for name in names]
+    return [score(read_run(entry(name, track), toy)) for name in names]
 
 
-def test_ranks_are_shared_where_no_difference_is_shown(toy) -> None:
-    names = ["random", "als", "popularity", "item-knn"]
-    scores = scored(names, toy)
+@pytest.mark.parametrize(
+    ("track", "expected"),
+    [
+        ("ranking", {"random": 4, "als": 1, "popularity": 3, "item-knn": 2}),
+        ("ranking-popular", {"random": 3, "als": 1, "popularity": 3, "item-knn": 1}),
+    ],
+)
+def test_ranks_are_shared_where_no_difference_is_shown(
+    toy, track: str, expected: dict[str, int]
+) -> None:
+    names = list(expected)
+    scores = scored(names, toy, track)
     found = dict(zip(names, shared_ranks(scores), strict=True))
-    runs = [read_run(entry(name)) for name in names]
+    runs = [read_run(entry(name, track)) for name in names]
     better = dict.fromkeys(names, 0)
     for pair, (a, b) in zip(compare_runs(runs, names).pairs, combinations(names, 2), strict=True):
         by = pair.metrics["ndcg@10"]
         if by.p_holm < 0.05:
             better[b if by.difference.value > 0 else a] += 1
     assert found == {name: 1 + count for name, count in better.items()}
-    assert found["als"] == found["item-knn"] == 1  # no difference between these is shown
-    assert found["random"] == 4
+    assert found == expected
 
 
 def test_one_score_and_equal_scores_rank_first(toy) -> None:

@@ -122,9 +122,9 @@ def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: 
     kinds = [token.type for token in tokens(page)]
     assert kinds == [token.type for token in tokens(harmless)]
     links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
-    assert links == ["submissions/a-name"]
+    assert links == ["tasks/toy-v1/README.md", "submissions/a-name"]
     (row,) = [row for row in cells(page) if plain(row[1]) == plain(text)]
-    assert (len(row), plain(row[-1])) == (12, plain(text))
+    assert (len(row), plain(row[-1])) == (13, plain(text))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
@@ -185,6 +185,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
     assert head == [
         "rank",
         "system",
+        "reads",
         *found.metrics,
         "valid",
         "p50 ms",
@@ -192,7 +193,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
         "tokens",
         "hardware",
     ]
-    values = [float(row[2].split()[0]) for row in rows]
+    values = [float(row[3].split()[0]) for row in rows]
     assert values == sorted(values, reverse=True)
     names = [row[1] for row in rows]
     assert sorted(names) == sorted(["High", "Middle", "Low", *floors])
@@ -200,7 +201,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
     for row in rows:
         if row[1] in floors:
             expected = [f"{floors[row[1]][metric]:.4f}" for metric in found.metrics]
-            assert [row[0], *row[2:]] == ["", *expected, "", "", "", "", ""]
+            assert [row[0], *row[2:]] == ["", "", *expected, "", "", "", "", ""]
 
 
 def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
@@ -217,7 +218,7 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
     share = f"{found.validity.valid_share:.1%}"
     value = "0.1235 ±0.0123 (0.1000–0.2000)"
-    assert row[2:] == [*[value] * 5, share, "1.23", "–", "1,230", "a machine"]
+    assert row[2:] == ["ids", *[value] * 5, share, "1.23", "–", "1,230", "a machine"]
 
 
 def test_what_few_rows_state_is_marked(base: dict[str, Score]) -> None:
@@ -227,7 +228,28 @@ def test_what_few_rows_state_is_marked(base: dict[str, Score]) -> None:
         tokens={"prompt": Tokens(300, 1200.4), "completion": Tokens(3, 30.0)},
     )
     (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
-    assert row[8:11] == ["1.23 (of 50.0%)", "–", "1,230 (of 1.0%)"]
+    assert row[9:12] == ["1.23 (of 50.0%)", "–", "1,230 (of 1.0%)"]
+
+
+@pytest.mark.parametrize(
+    ("reads", "shown"),
+    [
+        ([], "ids"),
+        (["title"], "title"),
+        (["metadata"], "metadata"),
+        (["wikipedia", "title"], "title + wikipedia"),
+        (["wikipedia", "metadata", "title"], "title + metadata + wikipedia"),
+    ],
+)
+def test_a_row_says_what_the_method_reads(
+    base: dict[str, Score], reads: list[str], shown: str
+) -> None:
+    for track, found in base.items():
+        page = leaderboard([entry(found, reads=reads), entry(found, title="Other")])
+        assert {row[1]: row[2] for row in cells(page) if row[0] not in {"", "rank"}} == {
+            "A title": shown,
+            "Other": "ids",
+        }, track
 
 
 def test_entries_that_rank_alike_are_told(base: dict[str, Score]) -> None:
@@ -241,10 +263,17 @@ def test_entries_that_rank_alike_are_told(base: dict[str, Score]) -> None:
     assert "same-rankings" not in leaderboard([entry(nothing), entry(nothing)])
 
 
-def test_only_pools_are_labelled_as_sampled_metrics(base: dict[str, Score]) -> None:
+def test_only_pools_that_are_drawn_are_labelled_as_sampled_metrics(base: dict[str, Score]) -> None:
     parts = leaderboard([entry(found) for found in base.values()]).split("\n### ")[1:]
-    assert [part.splitlines()[0] for part in parts] == ["retrieval", "ranking", "ranking-popular"]
-    assert ["sampled metric" in part for part in parts] == [False, True, True]
+    assert [part.splitlines()[0] for part in parts] == [
+        "retrieval", "ranking", "ranking-popular", "reranking",
+    ]  # fmt: skip
+    assert ["sampled metric" in part for part in parts] == [False, True, True, False]
+    assert ["*as given* is the first stage" in " ".join(part.split()) for part in parts] == [
+        False, False, False, True,
+    ]  # fmt: skip
+    inside = ["inside this task version" in " ".join(part.split()) for part in parts]
+    assert inside == [False, True, True, True]
 
 
 def test_the_toy_task_stands_last_and_tasks_in_order(base: dict[str, Score]) -> None:
@@ -253,7 +282,7 @@ def test_the_toy_task_stands_last_and_tasks_in_order(base: dict[str, Score]) -> 
         entry(msgspec.structs.replace(found, task=task)) for task in ("toy-v1", "b-v1", "a-v1")
     ]
     heads = re.findall(r"^## (.*)$", leaderboard(entries), re.MULTILINE)
-    assert heads == ["a-v1", "b-v1", "toy-v1"]
+    assert heads == [f"[{task}](tasks/{task}/README.md)" for task in ("a-v1", "b-v1", "toy-v1")]
 
 
 def test_validation_scores_are_not_on_the_board(base: dict[str, Score]) -> None:

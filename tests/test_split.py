@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm4rec_bench.errors import TaskDataError
+from llm4rec_bench.freeze import freeze, manifest_of
 from llm4rec_bench.interactions import first_events, in_order
+from llm4rec_bench.sources import RawData
 from llm4rec_bench.split import TEST, VALIDATION, GlobalTime, LeaveOneOut, hold_out
-from tests.test_interactions import table
+from llm4rec_bench.store import recipes_folder
+from llm4rec_bench.task import read_recipe, tables
+from llm4rec_bench.task.recipe import Filters
+from tests.test_interactions import listed, table
 
 logs = st.lists(
     st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"), st.integers(0, 30), st.none()),
@@ -56,6 +65,143 @@ def test_leave_one_out_asks_for_the_last_two_events(rows) -> None:
             (visible >= test.history_start[number]) & (visible < test.history_stop[number])
         ]
         assert history.tolist() == rows[:-1].tolist()  # the validation event is in it
+
+
+LIVES = {
+    "ann": "abcd",
+    "bob": "cab",
+    "cem": "def",  # nobody else has f, and nobody has e before they are asked for it
+    "dan": "bxge",
+    "eve": "gh",  # too short to be asked
+    "fay": "aec",
+    "gil": "abf",
+}
+"""Lives whose last item is asked for when testing, and the one before when validating."""
+
+SEEN = {
+    VALIDATION: {"ann": "c", "bob": "a", "dan": "g", "gil": "b"},
+    TEST: {"ann": "d", "bob": "b", "dan": "e", "fay": "c"},
+}
+"""What is asked where the target must be visible: `e` is for the test alone."""
+
+UNSEEN = {VALIDATION: {"cem": "e", "fay": "e"}, TEST: {"cem": "f", "gil": "f"}}
+"""What is asked beside that otherwise: two who share a target do not show it to each other."""
+
+
+def lives(lives: dict[str, str]):
+    return [(user, item, n, None) for user, life in lives.items() for n, item in enumerate(life)]
+
+
+def asked(log, held) -> dict[str, str]:
+    users, items = log.user_ids.to_pylist(), log.item_ids.to_pylist()
+    return {users[log.user[row]]: items[log.item[row]] for row in held.target}
+
+
+def test_targets_that_nothing_visible_holds_are_dropped_and_counted() -> None:
+    log = made(lives(LIVES))
+    outcome = hold_out(log, LeaveOneOut(), 0)
+    assert {split: asked(log, held) for split, held in outcome.held.items()} == SEEN
+    assert outcome.counts["validation_targets_without_visible_event"] == 2
+    assert outcome.counts["test_targets_without_visible_event"] == 2
+    assert outcome.counts["users_with_too_few_events"] == 1
+
+
+def test_targets_that_nothing_visible_holds_are_asked_for_if_the_rule_says_so() -> None:
+    log = made(lives(LIVES))
+    outcome = hold_out(log, LeaveOneOut(unseen_targets=True), 0)
+    for split, held in outcome.held.items():
+        assert asked(log, held) == SEEN[split] | UNSEEN[split]
+    assert not any("without_visible_event" in name for name in outcome.counts)
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_who_is_asked_nothing_is_still_visible(unseen: bool) -> None:
+    log = made(lives(LIVES))
+    outcome = hold_out(log, LeaveOneOut(unseen_targets=unseen), 0)
+    shown = {"train": outcome.train, VALIDATION: outcome.validation}
+    events = {
+        part: {(user, item) for user, item, _ in listed(replace(log, **_only(log, rows)))}
+        for part, rows in shown.items()
+    }
+    asked_of = {user: life for user, life in LIVES.items() if len(life) > 2}
+    assert events[VALIDATION] == {(user, life[-2]) for user, life in asked_of.items()}
+    assert events["train"] == {
+        (user, item)
+        for user, life in LIVES.items()
+        for item in (life[:-2] if user in asked_of else life)
+    }
+
+
+def _only(log, rows) -> dict:
+    return {name: getattr(log, name)[rows] for name in ("user", "item", "timestamp", "rating")}
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_the_catalogue_holds_no_item_without_a_visible_event_unless_the_rule_says_so(
+    unseen: bool,
+) -> None:
+    toy = read_recipe(recipes_folder() / "toy-v1")
+    recipe = msgspec.structs.replace(
+        toy,
+        split=LeaveOneOut(unseen_targets=unseen),
+        filters=Filters(),
+        tracks={"retrieval": toy.tracks["retrieval"]},
+    )
+    items = pa.Table.from_pylist(
+        [{"item_id": i, "title": i, "categories": [], "creators": []} for i in "abcdefghxyz"],
+        schema=tables.SCHEMAS[tables.ITEMS],
+    )
+    frozen, counts = freeze(recipe, RawData(table(lives(LIVES)), items))
+    catalogue = {*frozen["items"]["item_id"].to_pylist()}
+    visible = {*frozen["interactions"]["item_id"].to_pylist()}
+    assert visible == {*"abcdeghx"}
+    assert catalogue - visible == ({"f"} if unseen else set())
+    assert counts["requests_test"] == (6 if unseen else 4)
+    assert counts["requests_validation"] == (6 if unseen else 4)
+    fact = manifest_of(recipe, frozen, counts).facts["test_targets_without_visible_event"]
+    assert fact == (pytest.approx(2 / 6) if unseen else 0)
+    histories = {
+        (row["split"], row["user_id"]): "".join(row["history"])
+        for row in frozen["requests"].to_pylist()
+    }
+    for split, back in ((VALIDATION, 2), (TEST, 1)):
+        asked_of = {*SEEN[split], *(UNSEEN[split] if unseen else ())}
+        mine = {user: life for (of, user), life in histories.items() if of == split}
+        assert mine == {user: LIVES[user][:-back] for user in asked_of}
+
+
+@given(logs, st.integers(0, 2))
+def test_the_rule_for_unseen_targets_changes_who_is_asked_and_nothing_else(rows, k_core) -> None:
+    log = made(rows)
+    every = held_out(log, LeaveOneOut(unseen_targets=True), k_core)
+    seen = held_out(log, LeaveOneOut(), k_core)
+    if every is None:
+        assert seen is None
+        return
+    visible = {VALIDATION: every.train, TEST: every.train | every.validation}
+    expected = {
+        split: np.isin(log.item[held.target], log.item[visible[split]])
+        for split, held in every.held.items()
+    }
+    if seen is None:
+        assert not all(known.any() for known in expected.values())
+        return
+    np.testing.assert_array_equal(seen.train, every.train)
+    np.testing.assert_array_equal(seen.validation, every.validation)
+    for split, known in expected.items():
+        for name in ("target", "history_start", "history_stop", "tied"):
+            np.testing.assert_array_equal(
+                getattr(seen.held[split], name), getattr(every.held[split], name)[known]
+            )
+        assert seen.counts[f"{split}_targets_without_visible_event"] == (~known).sum()
+    assert every.counts.items() <= seen.counts.items()
+
+
+def test_a_rule_that_leaves_no_seen_target_is_refused() -> None:
+    log = made(lives({"ann": "abcd", "bob": "efgh"}))
+    assert len(hold_out(log, LeaveOneOut(unseen_targets=True), 0).held[TEST].target) == 2
+    with pytest.raises(TaskDataError, match="no validation request"):
+        hold_out(log, LeaveOneOut(), 0)
 
 
 @given(logs)
@@ -123,8 +269,6 @@ def test_what_follows_a_request_leaves_no_trace(rows, seed) -> None:
     random = np.random.default_rng(seed)
     changed = log.item.copy()
     changed[future] = random.integers(0, len(log.item_ids), future.sum())
-    from dataclasses import replace
-
     again = hold_out(replace(log, item=changed), GlobalTime(0.7, 0.5, 1), 2)
     np.testing.assert_array_equal(outcome.train, again.train)
     np.testing.assert_array_equal(outcome.validation, again.validation)

@@ -321,11 +321,17 @@ def _descriptions(recipe: Recipe) -> str:
     return (
         "## Descriptions\n\n"
         "`descriptions` holds what the English Wikipedia says of an item first, where a page about "
-        "it could be told: `match` says by what. Items without a text are part of the task, and "
-        "the score has a slice of requests whose target has one. Sentences that name a year after "
-        "the last test request are left out, since they tell what nobody could know; that is a "
-        "change to the texts in the sense of their licence. A text may still tell of what came "
-        "later without naming a year.\n"
+        "it could be told by its IMDb number, or by its title and year: `match` says by which. "
+        "Items without a text are part of the task, and the score has a slice of requests whose "
+        "target has one. Sentences that name a year after the last test request are left out, "
+        "since they tell what nobody could know; that is a change to the texts in the sense of "
+        "their licence. A text may still tell of what came later without naming a year.\n\n"
+        "How far the join is right was checked on MovieLens latest-small and MovieTweetings, "
+        "joined by title and year alone. Of 9,855 joins that an independent map from IMDb numbers "
+        "to pages knows, 9,028 lead to the page of the map, 799 to one of the same name but for "
+        "its bracket (pages are renamed), and 28 to one of another name; looked at one by one, two "
+        "of these were wrong, and are ruled out now. The map was made by titles and years in its "
+        "turn, so this is the precision where it is easy.\n"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +65,7 @@ def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str,
             raw.descriptions, catalogue, asked_at
         )
         counts["descriptions_without_sentences_of_the_future"] = shortened
-    for name, track in recipe.tracks.items():
-        if track.has_pools:
-            frozen[tables.candidates(name)] = pa.concat_tables(
-                [_candidates(name, pools_of(recipe, name, part, catalogue.text), part, catalogue)
-                 for part in asked]
-            )  # fmt: skip
+    frozen |= _all_candidates(recipe, asked, catalogue)
     return frozen, counts | outcome.counts | _sizes(frozen)
 
 
@@ -173,6 +169,20 @@ def _requests(log: Log, asked: Asked, target: Rows, catalogue: _Catalogue) -> pa
 
 def _constant(value: str, length: int) -> pa.Array:
     return pa.repeat(pa.scalar(value), length)
+
+
+def _all_candidates(
+    recipe: Recipe, asked: Sequence[Asked], catalogue: _Catalogue
+) -> dict[str, pa.Table]:
+    """The candidates of every track that has pools, both splits at a time."""
+
+    def made(name: str, part: Asked) -> pa.Table:
+        return _candidates(name, pools_of(recipe, name, part, catalogue.text), part, catalogue)
+
+    names = [name for name, track in recipe.tracks.items() if track.has_pools]
+    with ThreadPoolExecutor(len(asked)) as both:  # sorting in NumPy lets others work
+        parts = {name: list(both.map(made, [name] * len(asked), asked)) for name in names}
+    return {tables.candidates(name): pa.concat_tables(found) for name, found in parts.items()}
 
 
 def _candidates(name: str, pools: Codes, asked: Asked, catalogue: _Catalogue) -> pa.Table:

@@ -26,6 +26,7 @@ LAST = 10
 NEIGHBOURS = 200
 """Heaviest neighbours of an item that are kept, so that the work is linear in the log."""
 
+_WEIGHT_BITS = 6
 _WEIGHTS = 60 // np.arange(1, max(WINDOW, LAST) + 1)
 """By distance: sixty, and what is left of it when divided by two, three and so on."""
 
@@ -99,7 +100,11 @@ def _neighbours(user: Codes, item: Rows, wanted: Rows, items: int) -> _Cells:
     ends = np.r_[_starts(item[rows])[1:], len(rows)]
     part = ends // max(_TOGETHER // (2 * WINDOW), 1)
     cuts = ends[:-1][part[1:] != part[:-1]]
-    parts = [_heaviest(_pairs(user, item, part, items)) for part in np.split(rows, cuts)]
+    # One number an event, so that each is fetched at once; others stand beyond both ends.
+    bits = items.bit_length()
+    events = np.full(len(item) + 2 * WINDOW, -1)
+    np.bitwise_or(user.astype(np.int64) << bits, item, out=events[WINDOW:-WINDOW])
+    parts = [_heaviest(_pairs(events, part + WINDOW, bits)) for part in np.split(rows, cuts)]
     return _Cells(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -110,31 +115,37 @@ def _starts(values: Rows) -> Rows:
     return np.flatnonzero(new)
 
 
-def _pairs(user: Codes, item: Rows, rows: Rows, items: int) -> _Cells:
-    """The items near those of some rows of the log, weights added up."""
-    keys, weights = [], []
+def _pairs(events: Rows, rows: Rows, bits: int) -> _Cells:
+    """The items near those of some events, weights added up.
+
+    An event is its user, and in its last `bits` its item.
+    """
+    items = (1 << bits) - 1
+    own = events[rows]
+    parts = []
     for distance in range(1, WINDOW + 1):
         for step in (-distance, distance):
-            other = rows + step
-            inside = (other >= 0) & (other < len(user))
-            here, there = rows[inside], other[inside]
-            same = (user[here] == user[there]) & (item[here] != item[there])
-            here, there = here[same], there[same]
-            keys.append(item[here] * items + item[there])
-            weights.append(np.full(len(here), _WEIGHTS[distance - 1]))
-    return _summed(np.concatenate(keys), np.concatenate(weights), items)
+            other = events[rows + step]
+            apart = own ^ other
+            pair = (apart <= items) & (apart > 0)  # the same user, and another item
+            keys = (own[pair] & items) << bits | (other[pair] & items)
+            parts.append(keys << _WEIGHT_BITS | _WEIGHTS[distance - 1])
+    return _summed(np.concatenate(parts), bits, _WEIGHT_BITS)
 
 
-def _summed(keys: Rows, weights: Rows, columns: int) -> _Cells:
-    """One cell for each key, row times `columns` plus column, with the sum of its weights."""
-    # A weight travels in the low bits of its key: sorting numbers is several times cheaper
-    # than sorting places of numbers.
-    bits = int(weights.max(initial=0)).bit_length()
-    both = np.sort((keys << bits) | weights)
-    ordered = both >> bits
-    first = _starts(ordered)
-    sums = np.add.reduceat(both & ((1 << bits) - 1), first) if len(first) else weights
-    return _Cells(*np.divmod(ordered[first], columns), sums)
+def _summed(cells: Rows, bits: int, weight_bits: int) -> _Cells:
+    """Equal cells made one, their weights added up; sorts `cells` in place.
+
+    A cell is its row, and below it in so many bits its column and its weight: sorting
+    numbers is several times cheaper than sorting places of numbers.
+    """
+    cells.sort()
+    keys = cells >> weight_bits
+    first = _starts(keys)
+    cells &= (1 << weight_bits) - 1
+    sums = np.add.reduceat(cells, first) if len(first) else cells
+    keys = keys[first]
+    return _Cells(keys >> bits, keys & ((1 << bits) - 1), sums)
 
 
 def _heaviest(pairs: _Cells) -> _Cells:
@@ -190,18 +201,18 @@ def _scored(history: Rows, offsets: Rows, near: _Cells, items: int, fill: int) -
     lengths = np.diff(offsets)
     requests = np.arange(len(lengths))
     starts = np.searchsorted(near.row, np.arange(items + 1))
-    keys, weights = [], []
+    bits = items.bit_length()
+    weight_bits = int(near.weight.max(initial=1) * _WEIGHTS[0]).bit_length()
+    popular = np.minimum(fill + lengths, items)
+    cells = [(np.repeat(requests, popular) << bits | _ranges(0 * popular, popular)) << weight_bits]
     for back in range(LAST):
         some = requests[lengths > back]
         item = history[offsets[some + 1] - 1 - back]
         counts = starts[item + 1] - starts[item]
-        cells = _ranges(starts[item], counts)
-        keys.append(np.repeat(some, counts) * items + near.column[cells])
-        weights.append(near.weight[cells] * _WEIGHTS[back])
-    popular = np.minimum(fill + lengths, items)
-    keys.append(np.repeat(requests, popular) * items + _ranges(0 * popular, popular))
-    weights.append(np.zeros(int(popular.sum()), np.int64))
-    return _summed(np.concatenate(keys), np.concatenate(weights), items)
+        found = _ranges(starts[item], counts)
+        keys = np.repeat(some, counts) << bits | near.column[found]
+        cells.append(keys << weight_bits | near.weight[found] * _WEIGHTS[back])
+    return _summed(np.concatenate(cells), bits, weight_bits)
 
 
 def _ranges(start: Rows, lengths: Rows) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from random import Random
 
 import pyarrow.compute as pc
@@ -14,17 +15,22 @@ from llm4rec_bench.sources import RawData, generate_toy
 from llm4rec_bench.sources.toy_catalogue import CATALOGUE
 from llm4rec_bench.task.tables import content_digest
 
-SEQUELS = {
-    f"w{number + 1:02}": f"w{number:02}"
-    for number, part in enumerate(part for series in CATALOGUE for part in range(len(series.works)))
-    if part
-}
-"""Each work that continues another, and that other; ids count the catalogue through."""
-
 
 @pytest.fixture(scope="module")
 def world() -> RawData:
     return generate_toy(1)
+
+
+@pytest.fixture(scope="module")
+def sequels(world: RawData) -> dict[str, str]:
+    """Each work that continues another, and that other; titles tell them, ids do not."""
+    titles = world.items["title"].to_pylist()
+    ids = dict(zip(titles, world.items["item_id"].to_pylist(), strict=True))
+    return {
+        ids[title]: ids[first]
+        for series in CATALOGUE
+        for (first, _), (title, _) in pairwise(series.works)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +47,9 @@ def lives(world: RawData) -> dict[str, list[str]]:
 def test_seed_1_is_the_same_for_ever(world: RawData) -> None:
     found = [content_digest(table) for table in (world.log, world.items, world.descriptions)]
     assert found == [
-        "sha256:b4a00008721c8377fda43594bd708e8b5e8cec614f78bf92db734dd094b77b24",
-        "sha256:f53df8f2b1bea5c8f3fab388d47e7cb51c05c3237c1724eb3c32f186e38a7177",
-        "sha256:3f32313bacebff962f91b1a831446912fbc6b185cce060174f5142df4efe9019",
+        "sha256:7a9400d1202c0ae6446a43b6205a7c28257704fb7a69c2c1b51a792df57510d6",
+        "sha256:f6e44099dc4ea833d790e072f1bd56a1bb4ce15247b4298939db6c3695400bc1",
+        "sha256:0e44f02945521f9abdb5e77ca955531159e81851705e3293557a44ef3190bce6",
     ]
 
 
@@ -92,12 +98,21 @@ def test_some_events_share_their_second(world: RawData) -> None:
     assert 0.02 < sum(count > 1 for count in moments.values()) / len(moments) < 0.2
 
 
-def _follows(lives: dict[str, list[str]]) -> tuple[float, float]:
+def test_ids_tell_nobody_what_continues_what(world: RawData, sequels: dict[str, str]) -> None:
+    ids = sorted(world.items["item_id"].to_pylist())
+    assert ids == [f"w{number:02}" for number in range(1, 49)]
+    assert len(sequels) == 24
+    apart = [ids.index(sequel) - ids.index(first) for sequel, first in sequels.items()]
+    assert min(map(abs, apart)) > 2
+    assert world.items["item_id"].to_pylist() != ids
+
+
+def _follows(lives: dict[str, list[str]], sequels: dict[str, str]) -> tuple[float, float]:
     """How often, of readers who took both, a sequel comes later than what it continues, and
     how often at once after it."""
     later = at_once = both = 0
     for taken in lives.values():
-        for sequel, first in SEQUELS.items():
+        for sequel, first in sequels.items():
             if sequel in taken and first in taken:
                 distance = taken.index(sequel) - taken.index(first)
                 both += 1
@@ -107,12 +122,12 @@ def _follows(lives: dict[str, list[str]]) -> tuple[float, float]:
 
 
 def test_sequels_follow_what_they_continue_more_often_than_chance(
-    lives: dict[str, list[str]],
+    lives: dict[str, list[str]], sequels: dict[str, str]
 ) -> None:
     random = Random(7)
     shuffled = {reader: random.sample(taken, len(taken)) for reader, taken in lives.items()}
-    later, at_once = _follows(lives)
-    later_by_chance, at_once_by_chance = _follows(shuffled)
+    later, at_once = _follows(lives, sequels)
+    later_by_chance, at_once_by_chance = _follows(shuffled, sequels)
     assert later_by_chance == pytest.approx(0.5, abs=0.05)
     assert later > 0.8
     assert at_once > 3 * at_once_by_chance
