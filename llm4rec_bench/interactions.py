@@ -146,3 +146,9 @@ def in_core(log: Log, k: int, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bo
         if smaller.sum() == keep.sum():
             return keep
         keep = smaller
+
+
+def ranges(start: Rows, lengths: Rows) -> Rows:
+    """The numbers of the ranges of these lengths from each start, end to end."""
+    before = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) + np.repeat(start - before, lengths)

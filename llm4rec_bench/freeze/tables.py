@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from llm4rec_bench.errors import TaskDataError
 from llm4rec_bench.freeze.facts import examples_of, facts_of
 from llm4rec_bench.freeze.pools import Asked, pools_of
-from llm4rec_bench.interactions import Codes, Log, Rows, at_least, first_events, in_order
+from llm4rec_bench.interactions import Codes, Log, Rows, at_least, first_events, in_order, ranges
 from llm4rec_bench.pools import hash_keys
 from llm4rec_bench.sources import RawData
 from llm4rec_bench.split import SPLITS, TEST, VALIDATION, Mask, Outcome, hold_out
@@ -141,18 +141,11 @@ def _asked(log: Log, outcome: Outcome, catalogue: _Catalogue, split: str) -> Ask
         split,
         request_ids,
         item[held.target],
-        item[rows[_ranges(start, stop)]],
+        item[rows[ranges(start, stop - start)]],
         stop - start,
         (log.user[visible], item[visible]),
         np.bincount(item[visible], minlength=catalogue.table.num_rows),
     )
-
-
-def _ranges(start: Rows, stop: Rows) -> Rows:
-    """The numbers of all ranges [start, stop), end to end."""
-    lengths = stop - start
-    before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(start - before, lengths)
 
 
 def _requests(log: Log, asked: Asked, target: Rows, catalogue: _Catalogue) -> pa.Table:

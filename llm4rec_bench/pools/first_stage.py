@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.errors import TaskDataError
-from llm4rec_bench.interactions import Codes, Rows
+from llm4rec_bench.interactions import Codes, Rows, ranges
 from llm4rec_bench.pools.drawn import contains
 
 WINDOW = 10
@@ -204,18 +204,12 @@ def _scored(history: Rows, offsets: Rows, near: _Cells, items: int, fill: int) -
     bits = items.bit_length()
     weight_bits = int(near.weight.max(initial=1) * _WEIGHTS[0]).bit_length()
     popular = np.minimum(fill + lengths, items)
-    cells = [(np.repeat(requests, popular) << bits | _ranges(0 * popular, popular)) << weight_bits]
+    cells = [(np.repeat(requests, popular) << bits | ranges(0 * popular, popular)) << weight_bits]
     for back in range(LAST):
         some = requests[lengths > back]
         item = history[offsets[some + 1] - 1 - back]
         counts = starts[item + 1] - starts[item]
-        found = _ranges(starts[item], counts)
+        found = ranges(starts[item], counts)
         keys = np.repeat(some, counts) << bits | near.column[found]
         cells.append(keys << weight_bits | near.weight[found] * _WEIGHTS[back])
     return _summed(np.concatenate(cells), bits, weight_bits)
-
-
-def _ranges(start: Rows, lengths: Rows) -> Rows:
-    """The numbers of all ranges from `start`, end to end."""
-    before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(start - before, lengths)

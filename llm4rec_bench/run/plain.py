@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm4rec_bench.ids import Ids, Words, Written, words_in
+from llm4rec_bench.interactions import ranges
 from llm4rec_bench.run.format import LONGEST_LINE, MOST_ITEMS
 from llm4rec_bench.run.lines import Block
 
@@ -125,14 +126,8 @@ def _between(quotes: Places, first: Places, last: Places) -> Places:
     # Those outside are few. Behind the last line is one more stretch of them.
     begin, end = np.append(0, last), np.append(first, len(quotes))
     inside = np.ones(len(quotes), bool)
-    inside[_ranges(begin, end - begin)] = False
+    inside[ranges(begin, end - begin)] = False
     return quotes[inside]
-
-
-def _ranges(begin: Places, length: Places) -> Places:
-    """The numbers of several ranges, end to end."""
-    before = np.cumsum(length) - length
-    return np.repeat(begin - before, length) + np.arange(int(length.sum()))
 
 
 def _well_parted(
@@ -173,7 +168,7 @@ def _keys_differ(
     start, first, last, end = around
     sound = ((first - start) % 2 == 0) & ((end - last) % 2 == 0)
     before, behind = np.where(sound, first - start, 0), np.where(sound, end - last, 0)
-    outside = _ranges(np.stack([start, last], 1).ravel(), np.stack([before, behind], 1).ravel())
+    outside = ranges(np.stack([start, last], 1).ravel(), np.stack([before, behind], 1).ravel())
     opening, closing = quotes[outside[0::2]], quotes[outside[1::2]]
     owner = np.repeat(np.arange(len(start)), (before + behind) // 2)
     is_key = text.take(closing + 1, mode="clip") == _COLON

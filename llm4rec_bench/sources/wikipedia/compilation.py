@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from llm4rec_bench.errors import TaskDataError, printable
 from llm4rec_bench.sources.raw import RawCopy, delimited
-from llm4rec_bench.sources.wikipedia.names import YEAR, normalised, stem, year_in_name
+from llm4rec_bench.sources.wikipedia.names import YEAR, is_page, normalised, stem, year_in_name
 
 PAGES_FILES = tuple(f"movies-{decade}s.json" for decade in range(1900, 2030, 10))
 LINKS_FILE = "mappings.csv"
@@ -70,18 +70,10 @@ def _films(copy: RawCopy, name: str) -> list[_Row]:
         raise TaskDataError(f"{copy.path}: {name}: {printable(str(error), 200)}") from None
 
 
-_FORBIDDEN = frozenset("#<>[]|{}\N{REPLACEMENT CHARACTER}")
-"""What no page may be called; "#" leads to a part of a page, whose text is not at hand."""
-
-_LONGEST_NAME = 255
-"""Bytes that Wikipedia allows a page's name."""
-
-
 def page_name(href: str) -> str | None:
     """The one spelling of a page's name, or None for what cannot be one."""
     name = unquote(href).replace(" ", "_").strip("_")
-    allowed = name.isprintable() and not _FORBIDDEN & set(name)
-    return name if name and allowed and len(name.encode()) <= _LONGEST_NAME else None
+    return name if is_page(name) else None
 
 
 def _one_line(text: str) -> str:

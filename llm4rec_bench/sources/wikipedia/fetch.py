@@ -19,7 +19,8 @@ from urllib.parse import quote
 import msgspec
 
 from llm4rec_bench.errors import TaskDataError, printable, shown
-from llm4rec_bench.sources.wikipedia.lead import candidates, is_title, lead_text, tells_of_film
+from llm4rec_bench.sources.wikipedia.lead import candidates, lead_text, tells_of_film
+from llm4rec_bench.sources.wikipedia.names import is_page
 from llm4rec_bench.sources.wikipedia.site import (
     ENGLISH,
     Article,
@@ -158,7 +159,7 @@ def _resolved(wiki: Wiki, titles: list[str]) -> dict[str, Article]:
     said = wiki.ask("query", titles="|".join(titles), redirects="1", **what).query
     pages = {page.title: page for page in said.pages if _is_article(page)}
     for name in pages:
-        if not is_title(name):
+        if not is_page(name):
             raise TaskDataError(f"{wiki.url}: names an article {shown(name)}")
     spelt = {move.source: move.to for move in said.normalized}
     moved = {move.source: move for move in said.redirects}

@@ -6,14 +6,12 @@ import re
 import unicodedata
 from html.parser import HTMLParser
 
+from llm4rec_bench.sources.wikipedia.names import is_page, unsorted
+
 LARGEST_TEXT = 20_000
 """Characters of a lead beyond which further paragraphs are left out."""
 
-_ARTICLES = frozenset(
-    "the a an le la les l' un une il lo gli el los las der die das ein det den o os".split()
-)
 _AKA = re.compile(r"(?<=\S)\s*\([^()]*\)$")
-_FORBIDDEN = set("#<>[]{}|\N{REPLACEMENT CHARACTER}")
 
 _FILM = re.compile(
     r"\b(?:tele)?(?:film|movie|documentary|mockumentary|mini-?series)\b"
@@ -29,13 +27,6 @@ _NAMED_EARLY = 300
 _YEAR = re.compile(r"\b(?:18|19|20)[0-9]{2}\b")
 
 
-def is_title(name: str) -> bool:
-    """Whether an article can be called so."""
-    return bool(name) and len(name.encode("utf-8", "replace")) <= 255 and (
-        name.isprintable() and not _FORBIDDEN & set(name)
-    )  # fmt: skip
-
-
 def candidates(title: str, year: int | None) -> list[str]:
     """Names that Wikipedia may give to the article on a film, the surest first.
 
@@ -45,19 +36,11 @@ def candidates(title: str, year: int | None) -> list[str]:
     name = " ".join(unicodedata.normalize("NFC", title).replace("_", " ").split())
     while (shorter := _AKA.sub("", name)) != name:
         name = shorter
-    name = _flipped(name)
+    name = unsorted(name)
     years = [] if year is None else [year, year - 1, year + 1]
     dated = [f"{name} ({year} film)" for year in years]
     names = [*dated[:1], f"{name} (film)", name, *dated[1:]]
-    return [name for name in names if is_title(name)] if is_title(name) else []
-
-
-def _flipped(title: str) -> str:
-    """The article of a title put before it, where it stands after a comma."""
-    rest, _, last = title.rpartition(", ")
-    if not rest or last.casefold() not in _ARTICLES:
-        return title
-    return last + ("" if last.endswith("'") else " ") + rest
+    return [name for name in names if is_page(name)] if is_page(name) else []
 
 
 def tells_of_film(text: str, year: int | None) -> bool:

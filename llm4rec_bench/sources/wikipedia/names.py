@@ -11,6 +11,19 @@ YEAR = re.compile(r"(?<![0-9A-Za-z])(?:18[89]|19[0-9]|20[0-9])[0-9](?![0-9A-Za-z
 _LAST_BRACKET = re.compile(r"_?\(([^()]*)\)$")
 
 
+_FORBIDDEN = frozenset("#<>[]|{}\N{REPLACEMENT CHARACTER}")
+"""What no page may be called; "#" leads to a part of a page, whose text is not at hand."""
+
+_LONGEST = 255
+"""Bytes that Wikipedia allows a page's name."""
+
+
+def is_page(name: str) -> bool:
+    """Whether a page can be called so."""
+    allowed = name.isprintable() and not _FORBIDDEN & set(name)
+    return bool(name) and allowed and len(name.encode("utf-8", "replace")) <= _LONGEST
+
+
 def stem(page: str) -> str:
     """A page's name without the bracket that tells it from others of the name."""
     return _LAST_BRACKET.sub("", page).replace("_", " ")
@@ -43,7 +56,7 @@ def normalised(title: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in plain).split())
 
 
-def _unsorted(title: str) -> str:
+def unsorted(title: str) -> str:
     """ "Matrix, The" as "The Matrix"."""
     rest, _, last = title.strip().rpartition(", ")
     if not rest or last.casefold() not in _ARTICLES:
@@ -102,9 +115,9 @@ def item_names(title: str) -> Names:
     before, opened, _ = title.partition("(")
     if opened and not before.strip():
         return _names([title], [])
-    first = _unsorted(before)
-    others = [_unsorted(_after(_ALSO, name)) for name in _BRACKETED.findall(title)]
-    return _names([first, " ".join([first, *others])], [_unsorted(title), *others])
+    first = unsorted(before)
+    others = [unsorted(_after(_ALSO, name)) for name in _BRACKETED.findall(title)]
+    return _names([first, " ".join([first, *others])], [unsorted(title), *others])
 
 
 def page_names(page: str, title: str) -> Names:

@@ -33,7 +33,7 @@ from llm4rec_bench.sources.wikipedia.fetch import (
 from llm4rec_bench.sources.wikipedia.lead import (
     LARGEST_TEXT,
     candidates,
-    is_title,
+    is_page,
     lead_text,
     tells_of_film,
 )
@@ -633,7 +633,7 @@ def test_names_are_those_that_articles_have(title: str, name: str) -> None:
 def test_names_too_long_for_an_article_are_left_out() -> None:
     assert candidates("x" * 250, 1990) == ["x" * 250]
     assert candidates("x" * 256, 1990) == []
-    assert not is_title("ø" * 128)
+    assert not is_page("ø" * 128)
 
 
 # Plain text.
