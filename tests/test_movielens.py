@@ -13,15 +13,15 @@ from collections import Counter, defaultdict
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of
-from llm4rec_bench.sources import RawData
-from llm4rec_bench.store import recipes_folder
-from llm4rec_bench.task import read_recipe
+from llm4rec_bench.sources import RawCopy, RawData, missing_texts, raw_data
+from llm4rec_bench.store import default_home, recipes_folder
+from llm4rec_bench.task import Manifest, read_recipe
 from tests.conftest import ROOT, kept_raw_copies
-from tests.sources.test_layouts import read_raw
 
 pytestmark = pytest.mark.movielens
 
@@ -99,19 +99,69 @@ def test_the_task_is_what_the_raw_rows_say(movielens, last_events) -> None:
     assert int(movielens.targets("test").tied.sum()) == 415  # counted independently
 
 
-def test_shuffled_rows_freeze_to_the_committed_manifest(movielens, raw_copy) -> None:
+@pytest.fixture(scope="module")
+def texts(movielens) -> list[Path]:
+    """The folder with the files that descriptions are made of, where it is at hand."""
+    name = "wikipedia-movie-data"
+    places = [default_home() / "raw" / name, ROOT.parent / "shared" / "data" / name]
+    rule = movielens.recipe.descriptions
+    return [
+        place for place in places if place.is_dir() and not missing_texts(rule, RawCopy(place))
+    ][:1]
+
+
+OF_TEXTS = {
+    "descriptions", "described_items", "descriptions_without_sentences_of_the_future",
+    "items_described", "events_on_described_items", "test_targets_described",
+    "words_in_a_description_mean",
+}  # fmt: skip
+"""What a manifest says of descriptions."""
+
+
+def comparable(manifest: Manifest, texts: list[Path]) -> Manifest:
+    """A manifest; without what it says of descriptions where these cannot be made."""
+    if texts:
+        return manifest
+    parts = ("tables", "counts", "facts")
+    less = {
+        part: {name: of for name, of in getattr(manifest, part).items() if name not in OF_TEXTS}
+        for part in parts
+    }
+    return msgspec.structs.replace(manifest, **less)
+
+
+def test_the_committed_manifest_has_descriptions_and_every_track(movielens) -> None:
+    manifest = movielens.manifest
+    assert OF_TEXTS & {*manifest.tables, *manifest.counts, *manifest.facts} == OF_TEXTS
+    assert list(manifest.tracks) == ["retrieval", "ranking", "ranking-popular", "reranking"]
+    assert manifest.counts["requests_test"] == manifest.counts["requests_validation"] == 943
+    assert manifest.tables["candidates-reranking"].rows == 2 * 943
+    assert manifest.facts["test_targets_without_visible_event"] == pytest.approx(4 / 943)
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_shuffled_rows_freeze_to_the_committed_manifest(
+    movielens, raw_copy, texts, described: bool
+) -> None:
     import numpy as np
     import pyarrow as pa
 
-    raw = read_raw("movielens-100k", raw_copy)
-    order = pa.array(np.random.default_rng(7).permutation(raw.log.num_rows))
-    items = pa.array(np.random.default_rng(8).permutation(raw.items.num_rows))
-    frozen, counts = freeze(movielens.recipe, RawData(raw.log.take(order), raw.items.take(items)))
-    assert manifest_of(movielens.recipe, frozen, counts) == movielens.manifest
+    if described and not texts:
+        pytest.skip("the files that descriptions are made of are not at hand")
+    texts = texts if described else []
+    raw = raw_data(movielens.recipe, raw_copy, *texts)
+    parts = (raw.log, raw.items, raw.descriptions) if described else (raw.log, raw.items)
+    shuffled = [
+        table.take(pa.array(np.random.default_rng(seed).permutation(table.num_rows)))
+        for seed, table in enumerate(parts, 7)
+    ]
+    frozen, counts = freeze(movielens.recipe, RawData(*shuffled))
+    found = manifest_of(movielens.recipe, frozen, counts)
+    assert comparable(found, texts) == comparable(movielens.manifest, texts)
 
 
 def test_both_publishers_layouts_freeze_to_the_committed_manifest(
-    movielens, raw_copy, tmp_path
+    movielens, raw_copy, texts, tmp_path
 ) -> None:
     """Writes the copy at hand in GroupLens's layout, mangled items restored, and freezes it."""
     with zipfile.ZipFile(raw_copy) as archive:
@@ -136,10 +186,13 @@ def test_both_publishers_layouts_freeze_to_the_committed_manifest(
     (folder / "u.item").write_bytes("\n".join(lines).encode("latin-1") + b"\n")
     assert any(line.startswith("1412|") and line.count("(V)") for line in lines)
     recipe = read_recipe(recipes_folder() / "ml-100k-v1")
-    frozen, counts = freeze(recipe, read_raw("movielens-100k", folder))
-    assert manifest_of(recipe, frozen, counts) == movielens.manifest
-    home = tmp_path / "store"
-    assert download("ml-100k-v1", home, raw=[folder]).manifest == movielens.manifest
+    frozen, counts = freeze(recipe, raw_data(recipe, folder, *texts))
+    found = manifest_of(recipe, frozen, counts)
+    assert comparable(found, texts) == comparable(movielens.manifest, texts)
+    for number, copies in enumerate([[folder], [folder, *texts]]):
+        brought = download("ml-100k-v1", tmp_path / f"store-{number}", raw=copies)
+        assert brought.manifest == movielens.manifest
+        assert brought.lacks_descriptions == (len(copies) == 1)
 
 
 def test_one_edited_rating_is_noticed(movielens, raw_copy, tmp_path) -> None:

@@ -70,6 +70,11 @@ class _NoPandas:
             raise ModuleNotFoundError("pandas is not used here", name=fullname)
 
 
+def _lines(message: str) -> str:
+    """A message as it may be printed; its lines stay lines."""
+    return "\n".join(printable(line, _LONGEST) for line in message[:_LONGEST].split("\n"))
+
+
 def _exit_code() -> int:
     try:
         code = cli.main(standalone_mode=False)  # click returns what a command exits with
@@ -80,7 +85,7 @@ def _exit_code() -> int:
         if error.__cause__ is not None:  # a method's own code failed: its author needs the place
             traceback.print_exception(error.__cause__)
         refused = isinstance(error, RunRefused)  # whose every line is fit to print already
-        told = str(error) if refused else f"error: {printable(str(error), _LONGEST)}"
+        told = str(error) if refused else f"error: {_lines(str(error))}"
         click.echo(told, err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

@@ -180,7 +180,7 @@ def _genres_of(copy: RawCopy) -> dict[str, list[str]]:
 
 def _year(cell: str) -> int | None:
     """A year, or the one at the head of a guess such as "1920s"."""
-    found = re.search(r"-?[0-9]{1,4}", cell)
+    found = re.search(r"-?[0-9]{3,4}", cell)
     return int(found[0]) if found else None
 
 

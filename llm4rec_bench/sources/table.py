@@ -70,6 +70,8 @@ class _File:
 
     def _text(self, wanted: Sequence[str]) -> pa.Table:
         data = self.copy.read(self.rule.file)
+        if not data.strip():
+            raise self.wrong("is empty")
         names = self.rule.header or self._names(data)
         self._all_there(wanted, names)
         text = dict.fromkeys(names if self.rule.header else wanted, pa.string())
@@ -92,14 +94,13 @@ class _File:
         )
         try:
             rows = csv.reader(
-                head,
+                io.StringIO(head.read().removeprefix("\ufeff"), newline=""),
                 delimiter=self.rule.delimiter,
                 quoting=csv.QUOTE_MINIMAL if self.rule.quoted else csv.QUOTE_NONE,
             )
-            names = next(rows, [])
+            return next(rows, [])
         except csv.Error as error:
             raise self.wrong(f"its first row cannot be read ({printable(str(error))})") from None
-        return [name.removeprefix("\ufeff") for name in names]
 
     def _parquet(self, wanted: Sequence[str]) -> pa.Table:
         try:
@@ -134,6 +135,8 @@ class _File:
 
     def numbers(self, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """A column as numbers; blank cells and those that are not a number are missing."""
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
         if not (_is_number(column.type) or pa.types.is_string(column.type)):
             raise self.wrong(f"column {name}: holds {column.type}, expected numbers")
         if pa.types.is_string(column.type):
@@ -230,16 +233,22 @@ def _parsed(file: _File, column: pa.ChunkedArray) -> pa.ChunkedArray:
                 return text.cast(pa.timestamp(unit, zone))
             except pa.ArrowException:
                 continue
-    raise file.wrong(f"column timestamp: {_first_odd(text)} is no time as ISO 8601 writes it")
+    raise file.wrong(f"column timestamp: {_odd_time(text)}")
 
 
-def _first_odd(text: pa.ChunkedArray) -> str:
-    """The first of some times that cannot be read, or that is written unlike the first."""
-    zoned = pc.match_substring_regex(text, r"(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
-    form = r"^[+-]?[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}(?::?[0-9]{2}){0,2}(?:\.[0-9]{1,9})?)?"
-    good = pc.and_(pc.match_substring_regex(text, form), pc.equal(zoned, zoned[0]))
-    odd = text.filter(pc.invert(good))
-    return shown(odd[0].as_py()) if len(odd) else shown(text[0].as_py())
+_ZONE = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+_TIME = r"^[+-]?[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}(?::?[0-9]{2}){0,2}(?:\.[0-9]{1,9})?)?"
+
+
+def _odd_time(text: pa.ChunkedArray) -> str:
+    """What is wrong with times that cannot be read all in one way."""
+    odd = text.filter(pc.invert(pc.match_substring_regex(text, f"{_TIME}(?:{_ZONE}|$)")))
+    zoned = pc.match_substring_regex(text, f"[0-9]{_ZONE}")
+    clock = pc.match_substring(text, ":")
+    if not len(odd) and pc.any(pc.and_(zoned, clock)).as_py() and not pc.all(zoned).as_py():
+        return "some times name a zone and some do not; name it in all of them, or in none"
+    found = odd[0] if len(odd) else text[0]
+    return f"{shown(found.as_py())} is no time as ISO 8601 writes it"
 
 
 def _instants(file: _File, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -252,7 +261,7 @@ def _instants(file: _File, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _only_ids(log: pa.Table) -> pa.Table:
     ids = pc.unique(log["item_id"])
-    nothing = pa.repeat(pa.scalar([], pa.list_(pa.string())), len(ids))
+    nothing = _no_names(len(ids))
     columns = [ids, ids, pa.nulls(len(ids)), nothing, nothing]
     schema = tables.schema(tables.ITEMS)
     return pa.table(columns, names=schema.names).cast(schema)
@@ -293,7 +302,7 @@ def _lists(
     """Names, without blanks around them and without empty ones."""
     kind = pa.list_(pa.string())
     if name not in found:
-        return pa.repeat(pa.scalar([], kind), rows)
+        return _no_names(rows)
     column = found[name]
     if pa.types.is_list(column.type):
         column = file.made(name, column, lambda lists: lists.cast(kind))
@@ -303,6 +312,12 @@ def _lists(
         cells = [(text or "").split(rule.separator) for text in texts]
     named = [[part.strip() for part in cell if part and part.strip()] for cell in cells]
     return pa.array(named, kind)
+
+
+def _no_names(rows: int) -> pa.Array:
+    """So many empty lists."""
+    offsets = pa.array([0] * (rows + 1), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array([], pa.string()))
 
 
 def _texts(recipe: Recipe, found: Mapping[str, pa.ChunkedArray]) -> pa.Table | None:

@@ -76,10 +76,8 @@ class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             is_text = False
         if not is_text:
             raise ValueError(f"encoding: {self.encoding!r} is no encoding of text")
-        if not (
-            self.delimiter.isascii() and (self.delimiter.isprintable() or self.delimiter == "\t")
-        ):
-            raise ValueError("delimiter: expected an ASCII character that prints, or a tab")
+        if not self.delimiter.isascii() or self.delimiter in "\0\n\r":
+            raise ValueError("delimiter: expected an ASCII character that does not end lines")
         if self.quoted and self.delimiter == '"':
             raise ValueError('delimiter: cells stand in ", so that cannot part them')
         if len(set(self.header)) < len(self.header):

@@ -228,7 +228,7 @@ WRONG_FILES: dict[str, tuple[Callable, str, Callable[[bytes], bytes], str]] = {
     ),
     "repeated film": (
         grouplens_files, "u.item", lambda data: data + data.splitlines()[0] + b"\n",
-        "names an item twice",
+        "twice",
     ),
     "unknown film": (
         grouplens_files, "u.data", lambda data: data + b'1\t9"9\t3\t4\n',

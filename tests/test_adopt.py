@@ -1,0 +1,744 @@
+"""Bringing what somebody else has published: the task itself, and nothing that is not one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from huggingface_hub import close_session, constants
+
+from llm4rec_bench import BenchError, Task, TaskDataError, UsageError, load_task, read_run, score
+from llm4rec_bench import cli as command_line
+from llm4rec_bench.download import adopt, download
+from llm4rec_bench.run.execute import execute
+from llm4rec_bench.sources import generate_toy
+from llm4rec_bench.store import HOME, known_tasks
+from llm4rec_bench.submission import read_card
+from llm4rec_bench.task import read_manifest, read_recipe
+from llm4rec_bench.task.recipe import HubPin
+from tests.conftest import ROOT
+from tests.hubserver import HubServer, Repository
+from tests.sources.test_origin import closed_port
+from tests.test_publish import FILMS, REPOSITORY, Desk, said
+
+# How the client itself sends large files.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+POPULARITY = ROOT / "submissions" / "popularity"
+
+
+class Stranger(Desk):
+    """Somebody's desk and their Hub, and the store of whoever adopts from it."""
+
+    @property
+    def home(self) -> Path:
+        return self.scratch / "home"
+
+    @property
+    def place(self) -> Path:
+        return self.home / "tasks" / FILMS
+
+    def adopts(self, revision: str | None = None, repository: str = REPOSITORY) -> Task:
+        self.told.clear()
+        return adopt(repository, self.home, revision=revision, watcher=self)
+
+    def refused_to_adopt(
+        self, kind: type[BenchError] = TaskDataError, revision: str | None = None
+    ) -> str:
+        """What is said, where nothing is changed in the store by it."""
+        before = self.left()
+        with pytest.raises(kind) as error:
+            self.adopts(revision)
+        assert self.left() == before
+        assert "Traceback" not in str(error.value)
+        return str(error.value)
+
+    def left(self) -> dict[str, bytes]:
+        """All files of the store but locks."""
+        found = [path for path in self.home.rglob("*") if path.is_file()]
+        return {
+            str(path.relative_to(self.home)): path.read_bytes() for path in found
+            if path.suffix != ".lock"
+        }  # fmt: skip
+
+    def tampered(self, **changed: bytes | None) -> str:
+        """A commit on top with other files, named with two underscores for each dot."""
+        tree = dict(self.tree(self.repository.refs["main"]))
+        for name, content in changed.items():
+            path = name.replace("__", ".")
+            tree.pop(path)
+            if content is not None:
+                tree[path] = content
+        return self.repository.commit(tree)
+
+    def manifest(self) -> dict:
+        return json.loads(self.tree(self.repository.refs["main"])["manifest.json"])
+
+    def recipe(self) -> str:
+        return self.tree(self.repository.refs["main"])["task.toml"].decode()
+
+    def with_manifest(self, **changed: object) -> str:
+        return self.tampered(manifest__json=json.dumps(self.manifest() | changed).encode())
+
+    def with_recipe(self, old: str, new: str) -> str:
+        recipe = self.recipe()
+        assert old in recipe
+        return self.tampered(task__toml=recipe.replace(old, new).encode())
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stranger]:
+    """Films published by a stranger, and an empty store."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with HubServer(large=".parquet") as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        files = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        made = Stranger(tmp_path, server)
+        made.freeze()
+        made.publish()
+        made.told.clear()
+        server.asked.clear()
+        yield made
+        close_session()
+
+
+@pytest.fixture
+def command(stranger: Stranger, monkeypatch, capfd):
+    """Runs a command in this process with the store of whoever adopts."""
+    (stranger.scratch / "here").mkdir()
+    monkeypatch.setenv(HOME, str(stranger.home))
+    monkeypatch.chdir(stranger.scratch / "here")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["llm4rec-bench", *map(str, words)])
+        code = command_line._exit_code()
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+# What is adopted
+
+
+def test_a_stranger_s_task_is_had_whole_and_pinned(stranger: Stranger) -> None:
+    commit = stranger.repository.tags["v1"]
+    task = stranger.adopts()
+    task.verify()
+    assert task.manifest.hub == HubPin(REPOSITORY, commit)
+    assert msgspec.structs.replace(task.manifest, hub=None) == msgspec.structs.replace(
+        stranger.task().manifest, hub=None
+    )
+    tree = stranger.tree(commit)
+    data = {path: content for path, content in tree.items() if path.startswith("data/")}
+    found = stranger.left()
+    names = {f"tasks/{FILMS}/{name}" for name in (*data, "task.toml", "manifest.json", "README.md")}
+    assert set(found) == names
+    assert {path: found[f"tasks/{FILMS}/{path}"] for path in data} == data
+    assert found[f"tasks/{FILMS}/task.toml"] == tree["task.toml"]
+    assert found[f"tasks/{FILMS}/README.md"] == tree["README.md"]
+    assert stranger.told == [
+        f"fetching {REPOSITORY}@{commit[:8]}",
+        f"{FILMS} verified in {stranger.place}",
+    ]
+    assert FILMS in known_tasks(stranger.home)
+    assert load_task(FILMS, stranger.home).requests()[:] == stranger.task().requests()[:]
+
+
+def test_adopting_again_is_the_same(stranger: Stranger) -> None:
+    stranger.adopts()
+    before = stranger.left()
+    stranger.adopts()
+    assert stranger.left() == before
+
+
+def test_one_s_own_frozen_task_of_the_same_tables_gets_the_pin(stranger: Stranger) -> None:
+    stranger.place.mkdir(parents=True)
+    shutil.copytree(stranger.frozen() / "data", stranger.place / "data")
+    manifest = msgspec.structs.replace(stranger.task().manifest, hub=None)
+    (stranger.place / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    (stranger.place / "task.toml").write_bytes(
+        (stranger.recipes / FILMS / "task.toml").read_bytes()
+    )
+    assert load_task(FILMS, stranger.home).manifest.hub is None
+    assert stranger.adopts().manifest.hub == stranger.pin()
+
+
+def test_a_tag_a_branch_and_a_commit_are_revisions(stranger: Stranger) -> None:
+    first = stranger.repository.tags["v1"]
+    stranger.freeze("films-v2", seed="2")
+    second = stranger.publish("films-v2").commit
+    for revision, commit, name in (
+        ("v1", first, FILMS),
+        (first, first, FILMS),
+        ("v2", second, "films-v2"),
+        ("main", second, "films-v2"),
+        (None, second, "films-v2"),
+    ):
+        task = stranger.adopts(revision)
+        assert (task.id, task.manifest.hub) == (name, HubPin(REPOSITORY, commit))
+    assert set(known_tasks(stranger.home)) >= {FILMS, "films-v2"}
+
+
+def test_the_command_takes_a_revision_behind_an_at(stranger: Stranger, command) -> None:
+    first = stranger.repository.tags["v1"]
+    stranger.tampered(task__toml=None)  # main holds no task any more
+    code, out, err = command("download", f"{REPOSITORY}@v1")
+    assert code == 0, err
+    assert out == f"{FILMS}: {stranger.place / 'data'}\n"
+    assert read_manifest(stranger.place).hub == HubPin(REPOSITORY, first)
+    code, out, _ = command("tasks")
+    assert code == 0
+    assert FILMS in out
+
+
+def test_an_adopted_task_is_offline_by_id(stranger: Stranger, command) -> None:
+    stranger.adopts()
+    stranger.server.asked.clear()
+    assert command("download", FILMS, "--offline")[0] == 0
+    assert command("download", FILMS)[0] == 0
+    assert command("tasks", FILMS)[0] == 0
+    code, _, err = command("run", POPULARITY, "--task", FILMS, "--track", "ranking")
+    assert code == 0, err
+    assert command("score", f"runs/popularity/{FILMS}.ranking.jsonl")[0] == 0
+    assert stranger.server.asked == []
+
+
+@pytest.mark.parametrize("table", ["targets", "descriptions"])
+def test_a_table_that_is_lost_later_comes_from_the_pinned_commit(
+    stranger: Stranger, table: str
+) -> None:
+    stranger.adopts()
+    whole = stranger.left()
+    path = stranger.place / "data" / f"{table}.parquet"
+    path.unlink()
+    stranger.tampered(**{f"data/{table}__parquet": b"another one on main"})
+    download(FILMS, stranger.home)
+    assert stranger.left() == whole
+
+
+def test_a_run_on_it_scores_as_on_the_stranger_s_own_tables(stranger: Stranger) -> None:
+    adopted = stranger.adopts()
+    found = []
+    for number, task in enumerate((adopted, stranger.task())):
+        path = stranger.scratch / f"{number}.jsonl"
+        execute(read_card(POPULARITY), task, "ranking", path)
+        found.append(score(read_run(path, task)).metrics)
+    assert found[0] == found[1]
+
+
+# From one process to another, with the commands themselves
+
+
+def commanded(
+    stranger: Stranger, home: str, *words: object, **environment: str
+) -> tuple[int, str, str]:
+    code = "import sys; from llm4rec_bench.cli import main; sys.argv[0] = 'llm4rec-bench'; main()"
+    folder = stranger.scratch / home
+    folder.mkdir(exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("HF_", "HUGGING"))}
+    kept |= {
+        "HF_ENDPOINT": stranger.server.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_anything",
+        "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1", HOME: str(folder / "store"),
+        "PYTHONPATH": str(ROOT), "no_proxy": "*",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], text=True, cwd=folder,
+        capture_output=True, env=kept | environment, timeout=120, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+RECIPE = """
+id = "shelf-v1"
+title = "A shelf"
+description = "Readers of a shelf."
+domain = "books"
+salt = "shelf"
+lifecycle = "current"
+source = { reader = "table", log = { file = "log.csv", columns = { user_id = "u", item_id = "i", timestamp = "t" } } }
+split = { rule = "leave-one-out" }
+licence = { name = "CC0 1.0", url = "https://example.org", redistribute = true }
+
+[tracks.retrieval]
+metrics = ["ndcg@10"]
+"""  # noqa: E501
+
+
+def test_freeze_publish_download_run_and_score_between_two_people(stranger: Stranger) -> None:
+    log = generate_toy(7).log.to_pylist()
+    one = stranger.scratch / "one"
+    one.mkdir()
+    lines = [f"{row['user_id']},{row['item_id']},{row['timestamp']}\n" for row in log]
+    (one / "log.csv").write_text("u,i,t\n" + "".join(lines), "utf-8")
+    (one / "task.toml").write_text(RECIPE, "utf-8")
+    for words in (
+        ("freeze", "task.toml", "--raw", "log.csv"),
+        ("publish", "shelf-v1", "--repo", "tester/shelf"),
+    ):
+        code, _, err = commanded(stranger, "one", *words)
+        assert code == 0, err
+    code, out, err = commanded(stranger, "other", "download", "tester/shelf@v1")
+    assert code == 0, err
+    assert out.startswith("shelf-v1: ")
+    runs = []
+    for who in ("one", "other"):
+        offline = {"HF_ENDPOINT": f"http://127.0.0.1:{closed_port()}", "HF_HUB_OFFLINE": "1"}
+        code, _, err = commanded(
+            stranger, who, "run", POPULARITY, "--task", "shelf-v1", "--out", "runs", **offline
+        )
+        assert code == 0, err
+        path = stranger.scratch / who / "runs" / "shelf-v1.retrieval.jsonl"
+        code, out, err = commanded(stranger, who, "score", path, "--json", **offline)
+        assert code == 0, err
+        runs.append(json.loads(out)["metrics"])
+    assert runs[0] == runs[1]
+    assert runs[0]["ndcg@10"]["value"] > 0
+
+
+LOAD = """
+import json, sys
+from pathlib import Path
+from datasets import load_dataset, disable_progress_bars
+from llm4rec_bench import load_task
+disable_progress_bars()
+repository, commit, cache, home, *names = sys.argv[1:]
+for name in names:
+    task = load_task(name, Path(home))
+    ours = task.to_datasets()
+    assert set(ours) == set(task.manifest.tables)
+    for config, mine in ours.items():
+        theirs = load_dataset(repository, config, split="train", revision=commit, cache_dir=cache)
+        assert mine.features == theirs.features, (config, mine.features, theirs.features)
+        assert mine.num_rows == theirs.num_rows > 0
+        assert mine.to_list() == theirs.to_list(), config
+        assert mine[0] == theirs[0]
+        assert mine.with_format("arrow")[:].equals(theirs.with_format("arrow")[:]), config
+        print(config)
+"""
+
+
+def test_to_datasets_is_what_the_datasets_library_reads_of_every_config(
+    stranger: Stranger,
+) -> None:
+    task = stranger.adopts()
+    assert task.manifest.hub is not None
+    read = said(
+        stranger.python(
+            LOAD, REPOSITORY, task.manifest.hub.commit, stranger.scratch / "cache", stranger.home,
+            FILMS,
+        )
+    )  # fmt: skip
+    assert read == list(task.manifest.tables)
+
+
+# What is no task, or not the one it says
+
+
+def test_a_repository_that_is_not_there(stranger: Stranger) -> None:
+    with pytest.raises(TaskDataError, match="tester/none@main: cannot be fetched"):
+        stranger.adopts(repository="tester/none")
+    assert stranger.left() == {}
+
+
+@pytest.mark.parametrize("revision", ["v9", "0" * 40])
+def test_a_revision_that_is_not_there(stranger: Stranger, revision: str) -> None:
+    said = stranger.refused_to_adopt(revision=revision)
+    assert said.startswith(f"{REPOSITORY}@{revision}: cannot be fetched")
+
+
+def test_a_hub_out_of_reach(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed_port()}")
+    assert f"{REPOSITORY}@main: cannot be fetched" in stranger.refused_to_adopt()
+
+
+NAMES = [
+    "./films", "/films", "films/", "../films", "a/b/c", "tester/films@", "tester/fi lms",
+    "tester//films", "https://huggingface.co/datasets/tester/films", "a/../../b", "tester/films\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("@")])
+def test_what_is_no_name_of_a_repository_is_refused_plainly(
+    stranger: Stranger, command, name: str
+) -> None:
+    code, out, err = command("download", name)
+    assert (code in {2, 3}, out) == (True, "")
+    assert "Traceback" not in err
+    assert "error" in err.lower()
+    assert stranger.left() == {}
+
+
+def test_an_at_with_nothing_behind_it_means_main(stranger: Stranger, command) -> None:
+    assert command("download", f"{REPOSITORY}@")[0] == 0
+
+
+@pytest.mark.parametrize("option", [["--offline"], ["--raw", "."]])
+def test_options_of_known_tasks_are_refused(stranger: Stranger, command, option) -> None:
+    code, _, err = command("download", REPOSITORY, *option)
+    assert code == 2
+    assert "for tasks named by their id" in err
+    assert stranger.server.asked == []
+
+
+LACKING = {
+    "nothing of a task": lambda stranger: stranger.repository.commit({"README.md": b"# Films"}),
+    "no recipe": lambda stranger: stranger.tampered(task__toml=None),
+    "no manifest": lambda stranger: stranger.tampered(manifest__json=None),
+    "no targets": lambda stranger: stranger.tampered(**{"data/targets__parquet": None}),
+    "no items": lambda stranger: stranger.tampered(**{"data/items__parquet": None}),
+}
+
+
+@pytest.mark.parametrize("change", LACKING.values(), ids=LACKING.keys())
+def test_a_repository_that_lacks_what_makes_a_task(stranger: Stranger, change) -> None:
+    change(stranger)
+    assert "no such file" in stranger.refused_to_adopt()
+    assert stranger.left() == {}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="messages name a scratch folder of the store that is gone by then"
+)
+@pytest.mark.parametrize("change", LACKING.values(), ids=LACKING.keys())
+def test_what_is_wrong_is_told_of_the_repository(stranger: Stranger, change) -> None:
+    change(stranger)
+    said = stranger.refused_to_adopt()
+    assert REPOSITORY in said
+    assert str(stranger.home / "hub") not in said
+
+
+def of_another(stranger: Stranger, name: str) -> bytes:
+    stranger.freeze("films-v2", seed="2")
+    return (stranger.frozen("films-v2") / "data" / f"{name}.parquet").read_bytes()
+
+
+def cut_off(stranger: Stranger, name: str) -> bytes:
+    return stranger.tree(stranger.repository.refs["main"])[f"data/{name}.parquet"][:-9]
+
+
+@pytest.mark.parametrize("table", ["targets", "interactions", "descriptions"])
+@pytest.mark.parametrize("damage", [of_another, cut_off, lambda *_: b"", lambda *_: b"PAR1PAR1"],
+                         ids=["other rows", "cut off", "empty", "no Parquet"])  # fmt: skip
+def test_a_table_that_is_not_the_manifest_s(
+    stranger: Stranger, table: str, damage: Callable[[Stranger, str], bytes]
+) -> None:
+    stranger.tampered(**{f"data/{table}__parquet": damage(stranger, table)})
+    assert f"{table}.parquet" in stranger.refused_to_adopt()
+    assert stranger.left() == {}
+    # And the sound version before it can be had all the same.
+    stranger.adopts("v1").verify()
+
+
+def test_bytes_that_are_spoiled_on_the_way_are_not_kept(stranger: Stranger) -> None:
+    stranger.server.spoiled.add("data/targets.parquet")
+    stranger.refused_to_adopt()
+    stranger.server.spoiled.clear()
+    stranger.adopts().verify()
+
+
+def test_a_transfer_that_is_cut_off_is_refused_or_made_good(stranger: Stranger) -> None:
+    stranger.server.cut.add("data/targets.parquet")
+    try:
+        stranger.adopts().verify()
+    except TaskDataError:
+        assert stranger.left() == {}
+        stranger.adopts().verify()
+
+
+def test_a_bad_update_leaves_what_was_adopted_before_alone(stranger: Stranger) -> None:
+    stranger.adopts()
+    stranger.tampered(**{"data/targets__parquet": of_another(stranger, "targets")})
+    stranger.refused_to_adopt()
+    load_task(FILMS, stranger.home).verify()
+
+
+def test_a_manifest_of_another_task(stranger: Stranger) -> None:
+    stranger.with_manifest(task="other-v1")
+    assert "is of task other-v1, but task.toml is of films-v1" in stranger.refused_to_adopt()
+
+
+def test_a_manifest_whose_tracks_are_not_its_tables(stranger: Stranger) -> None:
+    tracks = stranger.manifest()["tracks"] | {"ranking": f"sha256:{'0' * 64}"}
+    stranger.with_manifest(tracks=tracks)
+    assert "the digests of its tracks are not those of its tables" in stranger.refused_to_adopt()
+
+
+def test_a_recipe_of_another_id_with_the_same_tables(stranger: Stranger) -> None:
+    """The digests of tracks hold the id, so that nobody's runs pass for runs on another task."""
+    stranger.with_recipe(f'id = "{FILMS}"', 'id = "others-v1"')
+    stranger.with_manifest(task="others-v1")
+    assert "the digests of its tracks" in stranger.refused_to_adopt()
+
+
+@pytest.mark.parametrize("packaged", ["toy-v1", "ml-100k-v1", "goodbooks-v1"])
+def test_an_id_of_this_package_is_never_taken_from_elsewhere(
+    stranger: Stranger, command, packaged: str
+) -> None:
+    stranger.freeze(packaged, seed="3")
+    stranger.server.repositories.clear()
+    stranger.publish(packaged)
+    said = stranger.refused_to_adopt(UsageError)
+    assert said.startswith(f"{packaged} is a task of this package; ")
+    assert f"llm4rec-bench download {packaged}" in said
+    assert command("download", REPOSITORY)[0] == 2
+    assert load_task("toy-v1", stranger.home).id == "toy-v1"
+
+
+def test_another_task_under_the_same_id_is_not_overwritten(stranger: Stranger) -> None:
+    stranger.adopts()
+    stranger.freeze(seed="2")
+    stranger.server.repositories.clear()
+    stranger.publish()
+    said = stranger.refused_to_adopt()
+    assert f"{stranger.place}: holds another {FILMS}" in said
+    assert "move it away first" in said
+    stranger.place.rename(stranger.home / "away")
+    assert (
+        stranger.adopts().manifest.tables["targets"] == (stranger.task().manifest.tables["targets"])
+    )
+
+
+def test_what_a_killed_adoption_left_is_not_taken_for_what_is_published(
+    stranger: Stranger,
+) -> None:
+    left = stranger.home / "hub" / REPOSITORY.replace("/", "--")
+    shutil.copytree(stranger.frozen() / "data", left / "data")
+    for name in ("task.toml", "manifest.json"):
+        (left / name).write_bytes((stranger.recipes / FILMS / name).read_bytes())
+    stranger.adopts().verify()
+    assert not left.exists()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="files of an adoption that was killed stay and count as published"
+)
+def test_what_a_killed_adoption_left_is_no_task_of_a_repository_without_one(
+    stranger: Stranger,
+) -> None:
+    left = stranger.home / "hub" / REPOSITORY.replace("/", "--")
+    shutil.copytree(stranger.frozen() / "data", left / "data")
+    for name in ("task.toml", "manifest.json"):
+        (left / name).write_bytes((stranger.recipes / FILMS / name).read_bytes())
+    stranger.repository.commit({"README.md": b"moved elsewhere"})
+    with pytest.raises(TaskDataError):
+        stranger.adopts()
+
+
+# Recipes and manifests made to harm
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    ["../films-v1", "/tmp/films-v1", "films-v1/..", "..", "films", "FILMS-v1", "films-v1\\n",
+     "films-v0", "a" * 80 + "-v1", "", "films-v1\\u0000", "~/films-v1"],
+)  # fmt: skip
+def test_an_id_that_is_none(stranger: Stranger, task_id: str) -> None:
+    outside = {path for path in stranger.scratch.rglob("*") if stranger.home not in path.parents}
+    stranger.with_recipe(f'id = "{FILMS}"', f'id = "{task_id}"')
+    stranger.with_manifest(task=task_id)
+    assert "id" in stranger.refused_to_adopt()
+    assert stranger.left() == {}
+    assert {path for path in stranger.scratch.rglob("*") if stranger.home not in path.parents} == (
+        outside | {stranger.home}
+    )
+
+
+TABLE_NAMES = ["../targets", "../../../outside", "/etc/passwd", "notes", "", "candidates-", "a\0b"]
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_a_manifest_with_a_table_that_no_task_has(stranger: Stranger, name: str) -> None:
+    tables = stranger.manifest()["tables"]
+    stranger.with_manifest(tables=tables | {name: tables["targets"]})
+    stranger.refused_to_adopt()
+    assert stranger.left() == {}
+
+
+HARM: dict[str, Callable[[str], bytes]] = {
+    "not TOML": lambda recipe: b"<html>sign in</html>",
+    "not UTF-8": lambda recipe: recipe.encode().replace(b"Toy", b"T\xff\xfe", 1),
+    "unknown field": lambda recipe: b'run_me = "rm -rf"\n' + recipe.encode(),
+    "unknown reader": lambda recipe: recipe.replace('"toy"', '"pickle"').encode(),
+    "a number for a title": lambda recipe: recipe.replace("title = ", "title = 1 # ").encode(),
+    "path for pages": lambda recipe: (
+        recipe + '\n[descriptions]\npages = "../../pages.jsonl"\n'
+    ).encode(),
+    "empty": lambda recipe: b"",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM.keys())
+def test_a_recipe_that_is_none(stranger: Stranger, harm: Callable[[str], bytes]) -> None:
+    stranger.tampered(task__toml=harm(stranger.recipe()))
+    assert "task.toml" in stranger.refused_to_adopt()
+    assert stranger.left() == {}
+
+
+@pytest.mark.xfail(
+    strict=True, raises=RecursionError, reason="tomllib recurses, and nobody catches that"
+)
+def test_a_recipe_that_is_nested_too_deep(stranger: Stranger) -> None:
+    stranger.tampered(task__toml=b"x = " + b"[" * 20_000 + b"]" * 20_000)
+    assert "task.toml" in stranger.refused_to_adopt()
+
+
+@pytest.mark.xfail(strict=True, reason="recipes of any size are fetched, read and kept")
+@pytest.mark.parametrize("where", ["comment", "title"])
+def test_a_recipe_of_many_megabytes(stranger: Stranger, where: str) -> None:
+    much = "x" * 20_000_000
+    if where == "comment":
+        stranger.tampered(task__toml=f"# {much}\n{stranger.recipe()}".encode())
+    else:
+        stranger.with_recipe("Toy: invented", much)
+    began = time.perf_counter()
+    said = stranger.refused_to_adopt()
+    assert time.perf_counter() - began < 5
+    assert len(said) < 1_000
+    assert "task.toml" in said
+
+
+def test_what_is_said_of_a_bad_recipe_is_short_and_printable(stranger: Stranger, command) -> None:
+    stranger.with_recipe(
+        'domain = "', 'lifecycles = "\\u001b[31m' + "y" * 100_000 + '"\ndomain = "'
+    )
+    code, out, err = command("download", REPOSITORY)
+    assert code == 3
+    assert "\x1b[31m" not in out + err
+    assert len(err) < 2_000
+
+
+BAD_MANIFESTS: dict[str, Callable[[dict], bytes]] = {
+    "not JSON": lambda manifest: b"<html>",
+    "empty": lambda manifest: b"",
+    "of another format": lambda m: json.dumps(m | {"format": "llm4rec-bench/9"}).encode(),
+    "unknown field": lambda m: json.dumps(m | {"signed": True}).encode(),
+    "negative rows": lambda m: json.dumps(
+        m | {"tables": m["tables"] | {"items": m["tables"]["items"] | {"rows": "many"}}}
+    ).encode(),
+    "digest that is none": lambda m: json.dumps(
+        m | {"tables": m["tables"] | {"items": m["tables"]["items"] | {"digest": "sha256:0"}}}
+    ).encode(),
+    "no tables": lambda m: json.dumps(m | {"tables": {}}).encode(),
+    "no tracks": lambda m: json.dumps(m | {"tracks": {}}).encode(),
+    "nested": lambda m: b'{"counts": ' + b'{"a": ' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+    "pinned to a path": lambda m: json.dumps(
+        m | {"hub": {"repository": "../..", "commit": "0" * 40}}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(
+            made,
+            marks=pytest.mark.xfail(
+                strict=True, raises=KeyError, reason="a table that is missing is looked up"
+            )
+            if name == "no tables"
+            else (),
+        )
+        for name, made in BAD_MANIFESTS.items()
+    ],
+    ids=BAD_MANIFESTS.keys(),
+)
+def test_a_manifest_that_is_none(stranger: Stranger, made: Callable[[dict], bytes]) -> None:
+    stranger.tampered(manifest__json=made(stranger.manifest()))
+    stranger.refused_to_adopt()
+    assert stranger.left() == {}
+
+
+UNTOLD = {
+    "no facts": {"facts": {}},
+    "no counts": {"counts": {}},
+    "a moment that no clock knows": {"cut_test": 10**17},
+}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=(KeyError, OverflowError, ValueError),
+    reason="the card is made again from facts and counts that a stranger wrote, after the tables "
+    "were moved",
+)
+@pytest.mark.parametrize("untold", UNTOLD.values(), ids=UNTOLD.keys())
+def test_a_manifest_without_numbers_is_adopted_or_refused_but_nothing_breaks(
+    stranger: Stranger, untold: dict
+) -> None:
+    if "cut_test" in untold:
+        untold = {"counts": stranger.manifest()["counts"] | untold}
+    stranger.with_manifest(**untold)
+    try:
+        stranger.adopts().verify()
+    except TaskDataError:
+        assert stranger.left() == {}
+
+
+@pytest.mark.xfail(strict=True, reason="ids of examples are looked up as if freezing had put them")
+@pytest.mark.parametrize("field", ["request_id", "target", "last"])
+def test_examples_of_a_manifest_that_the_tables_do_not_hold(
+    stranger: Stranger, command, field: str
+) -> None:
+    first, *rest = stranger.manifest()["examples"]
+    stranger.with_manifest(
+        examples=[first | {field: ["no-one"] if field == "last" else "no-one"}, *rest]
+    )
+    if command("download", REPOSITORY)[0] == 3:
+        return
+    code, _, err = command("tasks", FILMS)
+    assert code in {0, 3}, err
+
+
+def test_names_that_a_stranger_chose_are_printed_as_text(stranger: Stranger, command) -> None:
+    title = [line for line in stranger.recipe().splitlines() if line.startswith("title = ")][0]
+    stranger.with_recipe(title, 'title = "\\u001b[2J[red]films[/red] \\u202e"')
+    domain = [line for line in stranger.recipe().splitlines() if line.startswith("domain = ")][0]
+    stranger.with_recipe(domain, 'domain = "[bold]x[/nothing] \\u001b]0;y\\u0007"')
+    assert command("download", REPOSITORY)[0] == 0
+    for words in (["tasks"], ["tasks", FILMS]):
+        code, out, err = command(*words)
+        assert code == 0, err
+        assert not set(out) & {"\x1b", "\x07", "\u202e"}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="mirror.package and mirror.version are any text, and begin the words that pip is given: "
+    "-r names a file of requirements, from a URL too, whose lines pip obeys",
+)
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [
+        ("-rhttp://127.0.0.1/x", "1.0"),
+        ("--index-url=http://127.0.0.1/x", "1.0"),
+        ("somelib @ http://127.0.0.1/x", "1.0"),
+        ("../somelib", "1.0"),
+        ("somelib", "1.0 --no-binary=:all:"),
+        ("somelib", "../../1.0"),
+    ],
+)
+def test_a_mirror_that_is_an_option_of_pip_and_no_package(
+    tmp_path: Path, package: str, version: str
+) -> None:
+    recipe = (ROOT / "tasks" / "toy-v1" / "task.toml").read_text("utf-8")
+    mirror = {"package": package, "version": version, "sha256": "0" * 64}
+    words = ", ".join(f"{name} = {json.dumps(value)}" for name, value in mirror.items())
+    (tmp_path / "task.toml").write_text(
+        recipe.replace("seed = 1", f"seed = 1\nmirror = {{ {words} }}"), "utf-8"
+    )
+    with pytest.raises(TaskDataError, match="mirror"):
+        read_recipe(tmp_path)
