@@ -22,6 +22,8 @@ from llm4rec_bench.freeze import (
     differing_tables,
     digests_of,
     freeze,
+    manifest_of,
+    sizes_of,
     write_manifest,
     write_recipe,
     write_tables,
@@ -55,6 +57,7 @@ from llm4rec_bench.task import (
     read_recipe,
     tables,
 )
+from llm4rec_bench.task.recipe import HubPin
 
 
 class Watcher(Protocol):
@@ -108,14 +111,15 @@ def download(
         return task
     if not raw and (sound := _sound(task_id, home, watcher)) and not sound.lacks_descriptions:
         return sound
+    manifest = read_manifest(folder)
     place = data_folder(task_id, home)
     _make(place)
     with _locked(home / "tasks" / f"{task_id}.lock", watcher) as waited:
         sound = None if raw else _sound(task_id, home, watcher if waited else Silent())
-        if sound and (waited or offline or not sound.lacks_descriptions):
+        if sound and (waited or not sound.lacks_descriptions):
             return sound
         _sweep(task_id, home)
-        recipe, manifest = read_recipe(folder), read_manifest(folder)
+        recipe = read_recipe(folder)
         try:
             ways = _ways(recipe, manifest, home, raw, offline, watcher)
             _first_that_works(task_id, ways, watcher)
@@ -146,22 +150,40 @@ def adopt(
     pin = commit_of(repository, revision)
     watcher.say(f"fetching {pin.repository}@{pin.commit[:8]}")
     scratch = home / "hub" / repository.replace("/", "--")
-    _make(scratch)
+    _make(scratch.parent)
     with _locked(scratch.with_suffix(".lock"), watcher):
-        fetch_tables(pin, scratch, WHOLE)
+        shutil.rmtree(scratch, ignore_errors=True)  # what a killed call left may be of another
         try:
-            task = open_task(scratch)
-            task.verify()
+            fetch_tables(pin, scratch, WHOLE)
+            task, manifest = _published(pin, scratch)
             place = _place_of(task, home)
             _make(place)
-            swap_folder(scratch / "data", place / "data")
-            write_recipe(place, scratch)
-            manifest = msgspec.structs.replace(task.manifest, hub=pin)
-            write_manifest(place, task.recipe, manifest)
+            with _locked(home / "tasks" / f"{task.id}.lock", watcher):
+                swap_folder(scratch / "data", place / "data")
+                write_recipe(place, scratch)
+                write_manifest(place, task.recipe, manifest)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     watcher.say(f"{task.id} verified in {place}")
     return load_task(task.id, home)
+
+
+def _published(pin: HubPin, folder: Path) -> tuple[Task, Manifest]:
+    """The task that was fetched, and its manifest with every number counted anew."""
+    try:
+        task = open_task(folder)
+        task.verify()
+        if task.lacks_descriptions:
+            raise TaskDataError("its descriptions are missing")
+        tables_of = {name: task.table(name) for name in task.manifest.tables}
+        counts = task.manifest.counts | sizes_of(tables_of)
+        manifest = manifest_of(task.recipe, tables_of, counts)
+    except TaskDataError as error:
+        said = str(error).replace(f"{folder}/", "")
+        raise TaskDataError(
+            f"{pin.repository}@{pin.commit[:8]}: holds no task that can be used: {said}"
+        ) from None
+    return task, msgspec.structs.replace(manifest, hub=pin)
 
 
 def _place_of(task: Task, home: Path) -> Path:

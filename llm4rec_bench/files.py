@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,17 @@ def recover_folder(place: Path) -> None:
 
 def _waiting(place: Path) -> Path:
     return place.with_name(f".{place.name}-replaced")
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a regular file; raises OSError for another one or one with more bytes."""
+    with path.open("rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most >> 10:,} KiB", str(path))
+    return data
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm4rec_bench.errors import TaskDataError, shown
+from llm4rec_bench.errors import TaskDataError, UsageError, shown
 from llm4rec_bench.task.recipe import HubPin
 
 TIMEOUT = 10.0
@@ -18,6 +19,19 @@ WHOLE = [TABLES, "task.toml", "manifest.json", "README.md"]
 """What of a repository is fetched where only the tables are wanted, and where all is."""
 
 
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+
+
+def check_name(repository: str) -> None:
+    """Raise UsageError for what cannot be the name of a repository."""
+    named = re.fullmatch(rf"{_PART}/{_PART}", repository)
+    if not named or re.search(r"--|\.\.|\.git\Z", repository) or len(repository) > 96:
+        raise UsageError(
+            f"{shown(repository)} names no dataset repository; expected ORG/NAME, both of ASCII "
+            "letters, digits and single - _ . inside, 96 characters at most"
+        )
+
+
 def commit_of(repository: str, revision: str | None = None) -> HubPin:
     """The commit that a branch, tag or commit names now; of the main branch without one.
 
@@ -25,6 +39,7 @@ def commit_of(repository: str, revision: str | None = None) -> HubPin:
     """
     from huggingface_hub import HfApi
 
+    check_name(repository)
     with _plainly(f"{repository}@{revision or 'main'}"):
         found = HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT)
         return HubPin(repository, found.sha or "")

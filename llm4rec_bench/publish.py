@@ -9,7 +9,6 @@ may be improved, in a later commit that the tag and the manifest do not move to.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import msgspec
 from llm4rec_bench.download import Silent, Watcher
 from llm4rec_bench.errors import TaskDataError, UsageError, shown
 from llm4rec_bench.freeze import write_manifest
+from llm4rec_bench.hub import check_name
 from llm4rec_bench.task import Recipe, Task, open_task, tables
 from llm4rec_bench.task.recipe import HubPin
 
@@ -32,7 +32,6 @@ LARGEST = 100_000_000
 """Bytes of the largest file that is published: a broken download begins a file anew."""
 
 _MAIN = "main"
-_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 
 
 class Published(NamedTuple):
@@ -64,7 +63,7 @@ def publish(
     that may not be published, and TaskDataError where its tables are not the frozen ones or
     the Hub fails; then the manifest is as before.
     """
-    _check_name(repository)
+    check_name(repository)
     task = open_task(recipe_folder, data_folder)
     _check_allowed(task.recipe)
     task.verify()
@@ -78,15 +77,6 @@ def publish(
     commit, made = _put(task, files, tag, remote, watcher or Silent())
     _pin(recipe_folder, task, HubPin(repository, commit))
     return Published(repository, commit, tag, sizes, made)
-
-
-def _check_name(repository: str) -> None:
-    named = re.fullmatch(rf"{_PART}/{_PART}", repository)
-    if not named or re.search(r"--|\.\.|\.git\Z", repository) or len(repository) > 96:
-        raise UsageError(
-            f"{shown(repository)} names no dataset repository; expected ORG/NAME, both of ASCII "
-            "letters, digits and single - _ . inside, 96 characters at most"
-        )
 
 
 def _check_allowed(recipe: Recipe) -> None:

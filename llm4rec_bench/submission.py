@@ -13,7 +13,7 @@ import msgspec
 
 from llm4rec_bench.errors import CardRefused, nearest_hint, printable, shown
 from llm4rec_bench.task.recipe import RETRIEVAL, TASK_ID, TRACKS, TaskId
-from llm4rec_bench.texts import Condition
+from llm4rec_bench.texts import CONDITIONS, Condition
 
 CARD = "submission.toml"
 LARGEST_CARD = 1 << 18
@@ -124,6 +124,8 @@ def _explained(said: str) -> str:
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
         hint = nearest_hint(unknown[1], Card.__struct_fields__)
         return f"{shown(unknown[1])} is not a field of a card{hint}"
+    if message.startswith("Invalid enum value") and field.startswith("reads"):
+        return f"{printable(field)}: {printable(message)}; expected {', '.join(CONDITIONS)}"
     if " matching regex " in message or " of length " in message:
         known = _SPELLINGS.get(re.sub(r"\[.*", "", field), "one line of 1 to 200 characters")
         return f"{printable(field)}: expected {known}"

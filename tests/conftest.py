@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,7 @@ def raw_copies(task_id: str) -> list[Path]:
     return paths if all(path.exists() for path in paths) else []
 
 
-@lru_cache(maxsize=None)
+@cache
 def real_task(task_id: str) -> Task:
     """A task from the store or from raw copies; skips with a reason where it cannot be had."""
     home, raw = default_home(), raw_copies(task_id)

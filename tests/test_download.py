@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from filelock import FileLock
 
@@ -109,7 +110,8 @@ class World:
         recipe = read_recipe(folder)
         files = write_folder(self.recipes.parent / "files", grouplens_files())
         frozen, counts = freeze(recipe, read_raw(READER, files))
-        write_manifest(folder, recipe, manifest_of(recipe, frozen, counts, hub))
+        manifest = manifest_of(recipe, frozen, counts)
+        write_manifest(folder, recipe, msgspec.structs.replace(manifest, hub=hub))
 
     @property
     def data(self) -> Path:

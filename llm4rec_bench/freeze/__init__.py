@@ -2,7 +2,7 @@
 
 from llm4rec_bench.freeze.card import dataset_card, draft_card
 from llm4rec_bench.freeze.leaks import check_leaks
-from llm4rec_bench.freeze.tables import differing_tables, digests_of, freeze, manifest_of
+from llm4rec_bench.freeze.tables import differing_tables, digests_of, freeze, manifest_of, sizes_of
 from llm4rec_bench.freeze.write import write_manifest, write_recipe, write_tables
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "draft_card",
     "freeze",
     "manifest_of",
+    "sizes_of",
     "write_manifest",
     "write_recipe",
     "write_tables",

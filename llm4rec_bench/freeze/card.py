@@ -153,6 +153,9 @@ def _contents(manifest: Manifest) -> str:
     )
 
 
+_LAST_MOMENT = 253_402_300_799
+"""The last second of the year 9999."""
+
 _SPREADS = {
     "history_length": "items in the history of a test request",
     "events_per_item": "visible events of an item that has any",
@@ -198,7 +201,9 @@ def _facts(manifest: Manifest) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}" if 0 < share < 0.01 else f"{share:.1%}"
+    if 0 < share < 0.01:
+        return f"{100 * share:.2g}%"
+    return "99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
 def _examples(manifest: Manifest) -> str:
@@ -235,6 +240,8 @@ def _duration(seconds: int) -> str:
 
 
 def _moment(seconds: int) -> str:
+    if not 0 <= seconds <= _LAST_MOMENT:
+        return f"{seconds:,}"
     return f"{datetime.fromtimestamp(seconds, UTC):%d %B %Y, %H:%M:%S} UTC ({seconds})"
 
 

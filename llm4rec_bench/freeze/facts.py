@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
@@ -43,12 +45,12 @@ def facts_of(task: Task) -> dict[str, float]:
 
 def _spread(name: str, values: npt.NDArray[np.int64]) -> dict[str, float]:
     ordered = np.sort(values)
-    places = {"least": 0.0, "median": 0.5, "90_percent_at_most": 0.9, "most": 1.0}
+    places = {"least": 0.0, "90_percent_at_most": 0.9, "most": 1.0}
     at = {
-        f"{name}_{what}": float(ordered[round(share * (len(ordered) - 1))])
+        f"{name}_{what}": float(ordered[max(math.ceil(share * len(ordered)) - 1, 0)])
         for what, share in places.items()
     }
-    return at | {f"{name}_mean": float(values.mean())}
+    return at | {f"{name}_median": float(np.median(values)), f"{name}_mean": float(values.mean())}
 
 
 def _share_of_head(events: npt.NDArray[np.int64], share: float) -> float:

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from llm4rec_bench.errors import TaskDataError
 from llm4rec_bench.freeze.pools import Asked, pools_of
-from llm4rec_bench.interactions import Codes
+from llm4rec_bench.interactions import Codes, ranges
 from llm4rec_bench.pools import contains
-from llm4rec_bench.split import SPLITS, TEST, VALIDATION, GlobalTime
+from llm4rec_bench.split import SPLITS, TEST, VALIDATION, GlobalTime, LeaveOneOut
 from llm4rec_bench.statistics import chi_square_tail
 from llm4rec_bench.task import Task
 from llm4rec_bench.texts import displayed, last_year, until
@@ -58,22 +58,49 @@ def _future(task: Task) -> Iterator[str]:
         moment = asked.to_arrow(["timestamp"])["timestamp"].to_numpy()
         last = np.full(len(log.user_ids), np.iinfo(np.int64).min)
         np.maximum.at(last, log.user, log.timestamp)
-        users = pc.index_in(asked.to_arrow(["user_id"])["user_id"], value_set=log.user_ids)
-        late = int((last[users.to_numpy()] > moment).sum())
+        late = int((last[_users(task, split)] > moment).sum())
         if late:
             yield f"{late} {split} requests come before an event of their user that is visible"
-        if isinstance(task.recipe.split, GlobalTime) and (log.timestamp >= moment.min()).any():
+        cut = task.manifest.counts.get(f"cut_{split}", moment.min())
+        if isinstance(task.recipe.split, GlobalTime) and (log.timestamp >= cut).any():
             yield f"events after the {split} cut are visible"
+
+
+def _histories(task: Task) -> Iterator[str]:
+    """A history is all that is visible of its user, in its order, and nothing else."""
+    for split in SPLITS:
+        log, history = task.log(split), task.histories(split)
+        user = _users(task, split)
+        start = np.searchsorted(log.user, user, side="left")
+        lengths = np.searchsorted(log.user, user, side="right") - start
+        if not np.array_equal(lengths, history.lengths) or not np.array_equal(
+            log.item[ranges(start, lengths)], history.items
+        ):
+            yield f"{split} histories are not the visible events of their users"
+
+
+def _unseen(task: Task) -> Iterator[str]:
+    """No item is in the catalogue without an event, for it would be known to be a target."""
+    split = task.recipe.split
+    unseen = int((task.visible(TEST).events == 0).sum())
+    if unseen and not (isinstance(split, LeaveOneOut) and split.unseen_targets):
+        yield f"{unseen} items are in the catalogue and in no visible event"
+
+
+def _users(task: Task, split: str) -> npt.NDArray[np.int64]:
+    """The user of each request, as the log of its split numbers them."""
+    users = task.requests(split).to_arrow(["user_id"])["user_id"]
+    known = pc.index_in(users, value_set=task.log(split).user_ids)
+    return pc.fill_null(known, -1).to_numpy().astype(np.int64)
 
 
 def _targets(task: Task) -> Iterator[str]:
     """No target stands among what its user is known to have consumed."""
     for split in SPLITS:
         log, items = task.log(split), len(task.items)
-        users = task.requests(split).to_arrow(["user_id"])["user_id"]
-        user = pc.index_in(users, value_set=log.user_ids).to_numpy().astype(np.int64)
         seen = np.sort(log.user.astype(np.int64) * items + log.item)
-        shown = int(contains(seen, user * items + task.targets(split).items[:, 0]).sum())
+        asked = _users(task, split) * items + task.targets(split).items[:, 0]
+        shown = int(contains(seen, asked).sum())
         if shown:
             yield f"{shown} {split} targets stand among the visible events of their users"
 
@@ -208,6 +235,8 @@ def _drawn(task: Task) -> Iterator[tuple[str, str, Codes]]:
 CHECKS: tuple[Callable[[Task], Iterator[Any]], ...] = (
     _future,
     _targets,
+    _histories,
+    _unseen,
     _places,
     _orders,
     _made_again,

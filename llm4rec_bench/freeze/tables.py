@@ -66,7 +66,7 @@ def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str,
         )
         counts["descriptions_without_sentences_of_the_future"] = shortened
     frozen |= _all_candidates(recipe, asked, catalogue)
-    return frozen, counts | outcome.counts | _sizes(frozen)
+    return frozen, counts | outcome.counts | sizes_of(frozen)
 
 
 def _filtered(recipe: Recipe, raw: RawData) -> tuple[Log, dict[str, int]]:
@@ -236,7 +236,8 @@ def differing_tables(manifest: Manifest, expected: Manifest) -> list[str]:
     return [name for name in names if manifest.tables.get(name) != expected.tables.get(name)]
 
 
-def _sizes(frozen: Mapping[str, pa.Table]) -> dict[str, int]:
+def sizes_of(frozen: Mapping[str, pa.Table]) -> dict[str, int]:
+    """What can be counted in the tables."""
     requests = frozen[tables.REQUESTS]
     interactions = frozen[tables.INTERACTIONS]
     targets = frozen[tables.TARGETS].filter(pc.field("split") == TEST)

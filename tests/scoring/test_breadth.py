@@ -20,7 +20,7 @@ def plainly(task: Task, rows: list[dict], split: str = "test") -> dict[str, floa
     """Every measure by its definition, from the published tables."""
     events = Counter(
         event["item_id"]
-        for event in task._table("interactions").to_pylist()
+        for event in task.table("interactions").to_pylist()
         if split == "test" or event["part"] == "train"
     )
     ids = task.items.ids

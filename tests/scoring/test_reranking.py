@@ -416,7 +416,7 @@ def test_no_slice_is_by_time_where_there_are_no_times(untimed: Task, toy: Task, 
     assert found == set(slices_of(toy, split)) - {*PAUSE, "tied", "not tied"}
     counts = Counter(
         event["item_id"]
-        for event in untimed._table("interactions").to_pylist()
+        for event in untimed.table("interactions").to_pylist()
         if event["part"] in PARTS[split]
     )
     assert untimed.visible(split).events.tolist() == [counts[item] for item in untimed.items.ids]

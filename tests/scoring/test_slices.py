@@ -22,7 +22,7 @@ def counted(task, split: str) -> dict[str, list[bool]]:
     """Every slice by its definition, from the published tables."""
     events = [
         event
-        for event in task._table("interactions").to_pylist()
+        for event in task.table("interactions").to_pylist()
         if split == "test" or event["part"] == "train"
     ]
     last = defaultdict(int)
@@ -34,7 +34,10 @@ def counted(task, split: str) -> dict[str, list[bool]]:
     for item in order:
         share[item] = before / len(events)
         before += counts[item]
-    asked = [row for row in task._table("targets").to_pylist() if row["split"] == split]
+    described = set()
+    if not task.lacks_descriptions:
+        described = {row["item_id"] for row in task.descriptions.to_pylist()}
+    asked = [row for row in task.table("targets").to_pylist() if row["split"] == split]
     slices = defaultdict(list)
     for request, row in zip(task.requests(split), asked, strict=True):
         pause = request.timestamp - last[request.user_id]
@@ -53,6 +56,8 @@ def counted(task, split: str) -> dict[str, list[bool]]:
             "head target": place < 1 / 3,
             "middle target": 1 / 3 <= place < 2 / 3,
             "tail target": place >= 2 / 3,
+            "described": row["items"][0] in described,
+            "not described": row["items"][0] not in described,
         }.items():
             slices[name].append(inside)
     return slices
