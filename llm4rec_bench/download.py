@@ -57,7 +57,7 @@ from llm4rec_bench.task import (
     read_recipe,
     tables,
 )
-from llm4rec_bench.task.recipe import HubPin
+from llm4rec_bench.task.manifest import HubPin
 
 
 class Watcher(Protocol):

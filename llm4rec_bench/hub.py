@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm4rec_bench.errors import TaskDataError, UsageError, shown
-from llm4rec_bench.task.recipe import HubPin
+from llm4rec_bench.task.manifest import HubPin
 
 TIMEOUT = 10.0
 """Seconds without an answer after which the Hub counts as out of reach."""

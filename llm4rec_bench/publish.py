@@ -23,7 +23,7 @@ from llm4rec_bench.errors import TaskDataError, UsageError, shown
 from llm4rec_bench.freeze import write_manifest
 from llm4rec_bench.hub import check_name
 from llm4rec_bench.task import Recipe, Task, open_task, tables
-from llm4rec_bench.task.recipe import HubPin
+from llm4rec_bench.task.manifest import HubPin
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -27,7 +27,8 @@ from llm4rec_bench.sources import Collection, generate_toy, raw_data
 from llm4rec_bench.store import HOME, known_tasks
 from llm4rec_bench.submission import read_card
 from llm4rec_bench.task import read_manifest, read_recipe
-from llm4rec_bench.task.recipe import HubPin, Origin
+from llm4rec_bench.task.manifest import HubPin
+from llm4rec_bench.task.source import Origin
 from tests.conftest import ROOT
 from tests.hubserver import HubServer, Repository
 from tests.sources.test_layouts import FILMS as INVENTED

@@ -23,7 +23,7 @@ from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of, write_manifest
 from llm4rec_bench.store import HOME
 from llm4rec_bench.task import read_recipe
-from llm4rec_bench.task.recipe import HubPin
+from llm4rec_bench.task.manifest import HubPin
 from tests.conftest import ROOT
 from tests.sources.test_layouts import (
     READER,

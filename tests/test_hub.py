@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm4rec_bench import load_task
-from llm4rec_bench.task.recipe import HubPin
+from llm4rec_bench.task.manifest import HubPin
 from tests.conftest import ROOT
 from tests.hubserver import HubServer
 from tests.sources.test_layouts import grouplens_files, recbole_files, write_zip

@@ -32,7 +32,7 @@ from llm4rec_bench.run.execute import execute
 from llm4rec_bench.sources import generate_toy
 from llm4rec_bench.submission import read_card
 from llm4rec_bench.task import Recipe, open_task, read_manifest, read_recipe
-from llm4rec_bench.task.recipe import HubPin
+from llm4rec_bench.task.manifest import HubPin
 from tests.conftest import ROOT
 from tests.hubserver import HubServer, Repository
 from tests.sources.test_origin import closed_port

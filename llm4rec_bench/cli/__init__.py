@@ -14,6 +14,7 @@ import traceback
 
 import click
 
+from llm4rec_bench.cli import making
 from llm4rec_bench.cli.commands import cli
 from llm4rec_bench.errors import BenchError, RunRefused, printable
 
@@ -129,4 +130,4 @@ def _written_trace() -> str:
     return file.name
 
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "making"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from llm4rec_bench.cli.commands import cli
+from llm4rec_bench.cli import cli
 from llm4rec_bench.files import replace_text
 from llm4rec_bench.freeze import draft_card
 from llm4rec_bench.run.format import CODES

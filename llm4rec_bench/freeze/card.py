@@ -11,7 +11,8 @@ from llm4rec_bench.pools import LAST, WINDOW
 from llm4rec_bench.sources import collections_of
 from llm4rec_bench.split import LeaveOneOut
 from llm4rec_bench.task import Manifest, Recipe, tables
-from llm4rec_bench.task.recipe import Origin, Track
+from llm4rec_bench.task.recipe import Track
+from llm4rec_bench.task.source import Origin
 
 _CONFIG = """\
   - config_name: {name}

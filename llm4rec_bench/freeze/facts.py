@@ -12,7 +12,8 @@ from llm4rec_bench.freeze.leaks import next_ids
 from llm4rec_bench.split import TEST, VALIDATION
 from llm4rec_bench.statistics import gini, rounded
 from llm4rec_bench.task import Task, tables
-from llm4rec_bench.task.recipe import RERANKING, Example
+from llm4rec_bench.task.manifest import Example
+from llm4rec_bench.task.recipe import RERANKING
 
 _SHOWN = 5
 """Items of a history that an example names."""

@@ -21,7 +21,7 @@ from llm4rec_bench.pools import hash_keys
 from llm4rec_bench.sources import RawData
 from llm4rec_bench.split import SPLITS, TEST, VALIDATION, Mask, Outcome, hold_out
 from llm4rec_bench.task import FORMAT, Manifest, Recipe, Task, tables
-from llm4rec_bench.task.recipe import TableEntry
+from llm4rec_bench.task.manifest import TableEntry
 from llm4rec_bench.texts import displayed, last_year, until
 
 

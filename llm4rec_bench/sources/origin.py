@@ -18,7 +18,7 @@ from pathlib import Path
 
 from llm4rec_bench.errors import TaskDataError, shown
 from llm4rec_bench.sources.raw import LARGEST_FILE
-from llm4rec_bench.task.recipe import Mirror, Origin
+from llm4rec_bench.task.source import Mirror, Origin
 
 TIMEOUT = 20.0
 """Seconds without an answer after which a publisher counts as out of reach."""

@@ -19,7 +19,7 @@ from llm4rec_bench.errors import TaskDataError, nearest_hint, printable, shown
 from llm4rec_bench.interactions import LOG_SCHEMA
 from llm4rec_bench.sources.raw import RawCopy, RawData, as_log, delimited
 from llm4rec_bench.task import Recipe, tables
-from llm4rec_bench.task.recipe import ItemsTable, LogTable, TableFile
+from llm4rec_bench.task.source import ItemsTable, LogTable, TableFile
 
 _PER_SECOND = {"seconds": 1, "milliseconds": 1000, "microseconds": 1_000_000}
 

@@ -21,7 +21,7 @@ from llm4rec_bench.sources.wikipedia import (
     read_pages,
 )
 from llm4rec_bench.task import tables
-from llm4rec_bench.task.recipe import Descriptions, Origin
+from llm4rec_bench.task.source import Descriptions, Origin
 
 
 class Collection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,7 +23,8 @@ from llm4rec_bench.ids import Ids
 from llm4rec_bench.interactions import Codes, Log
 from llm4rec_bench.split import SPLITS, TEST
 from llm4rec_bench.task import tables
-from llm4rec_bench.task.recipe import RETRIEVAL, Manifest, Recipe, Track, read_manifest, read_recipe
+from llm4rec_bench.task.manifest import Manifest, read_manifest
+from llm4rec_bench.task.recipe import RETRIEVAL, Recipe, Track, read_recipe
 from llm4rec_bench.task.records import Items, Requests
 from llm4rec_bench.texts import CONDITIONS, Condition, item_texts
 

@@ -15,7 +15,7 @@ from llm4rec_bench import TaskDataError
 from llm4rec_bench.freeze import freeze
 from llm4rec_bench.sources import RawData, raw, raw_data
 from llm4rec_bench.task import Recipe
-from llm4rec_bench.task.recipe import Source
+from llm4rec_bench.task.source import Source
 
 READER = "movielens-100k"
 

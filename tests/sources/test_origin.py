@@ -19,7 +19,7 @@ import pytest
 
 from llm4rec_bench import TaskDataError
 from llm4rec_bench.sources import fetch_mirror, fetch_origin, origin
-from llm4rec_bench.task.recipe import Mirror, Origin
+from llm4rec_bench.task.source import Mirror, Origin
 from tests.loopback import LoopbackServer
 
 CONTENT = bytes(range(256)) * 4096

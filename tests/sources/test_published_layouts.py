@@ -15,7 +15,8 @@ from llm4rec_bench.freeze import freeze
 from llm4rec_bench.sources import RawData, raw_data
 from llm4rec_bench.split import GlobalTime
 from llm4rec_bench.task import Recipe
-from llm4rec_bench.task.recipe import Filters, Source
+from llm4rec_bench.task.recipe import Filters
+from llm4rec_bench.task.source import Source
 from tests.conftest import ROOT
 
 SHARED = ROOT.parent / "shared" / "data"
