@@ -375,9 +375,6 @@ def test_what_nobody_can_read_is_refused(tmp_path: Path, reads: str, told: str) 
     assert "reads" in said
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the message names what was found and not the three that can be read"
-)
 def test_who_misspells_what_is_read_is_told_what_can_be_read(tmp_path: Path) -> None:
     folder = submission(tmp_path / "mine", ["titles"])
     with pytest.raises(CardRefused, match=r"title.*metadata.*wikipedia"):
