@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import TaskDataError, UsageError
-from llm4rec_bench.files import recover_folder, swap_folder
+from llm4rec_bench.files import swap_folder
 from llm4rec_bench.freeze import (
     differing_tables,
     digests_of,
+    finish_task,
     freeze,
     manifest_of,
+    move_task,
     sizes_of,
     write_manifest,
-    write_recipe,
     write_tables,
 )
 from llm4rec_bench.hub import WHOLE, commit_of, fetch_tables
@@ -58,6 +59,9 @@ from llm4rec_bench.task import (
     tables,
 )
 from llm4rec_bench.task.manifest import HubPin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Watcher(Protocol):
@@ -111,18 +115,18 @@ def download(
         return task
     if not raw and (sound := _sound(task_id, home, watcher)) and not sound.lacks_descriptions:
         return sound
-    manifest = read_manifest(folder)
+    read_manifest(folder)  # without one there is nothing to bring
     place = data_folder(task_id, home)
     _make(place)
-    with _locked(home / "tasks" / f"{task_id}.lock", watcher) as waited:
-        sound = None if raw else _sound(task_id, home, watcher if waited else Silent())
+    with working_on(task_id, home, watcher) as waited:
+        changed = _sweep(task_id, home) or waited
+        sound = None if raw else _sound(task_id, home, watcher if changed else Silent())
         if sound and (waited or not sound.lacks_descriptions):
             return sound
-        _sweep(task_id, home)
-        recipe = read_recipe(folder)
+        recipe, manifest = read_recipe(folder), read_manifest(folder)
         try:
             ways = _ways(recipe, manifest, home, raw, offline, watcher)
-            _first_that_works(task_id, ways, watcher)
+            _first_that_works(task_id, ways, offline, watcher)
         except TaskDataError:
             if sound is None:
                 raise
@@ -130,10 +134,10 @@ def download(
             watcher.say(f"{task_id} verified in {place}")
         task = load_task(task_id, home)
         if task.lacks_descriptions:
-            watcher.say(
-                "the descriptions are not there yet: what reads none works, "
-                "and the same command tries again"
+            mend = (
+                "add a folder with them as another --raw" if raw else "the same command tries again"
             )
+            watcher.say(f"the descriptions are not there yet: what reads none works, and {mend}")
         return task
 
 
@@ -156,12 +160,17 @@ def adopt(
         try:
             fetch_tables(pin, scratch, WHOLE)
             task, manifest = _published(pin, scratch)
-            place = _place_of(task, home)
-            _make(place)
-            with _locked(home / "tasks" / f"{task.id}.lock", watcher):
-                swap_folder(scratch / "data", place / "data")
-                write_recipe(place, scratch)
-                write_manifest(place, task.recipe, manifest)
+            if is_packaged(task.id):
+                raise UsageError(
+                    f"{task.id} is a task of this package; bring it with: "
+                    f"llm4rec-bench download {task.id}"
+                )
+            place = own_folder(task.id, home)
+            with working_on(task.id, home, watcher):
+                finish_task(place)
+                _check_free(place, task, pin)
+                write_manifest(scratch, task.recipe, manifest)
+                move_task(scratch, place)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     watcher.say(f"{task.id} verified in {place}")
@@ -186,20 +195,23 @@ def _published(pin: HubPin, folder: Path) -> tuple[Task, Manifest]:
     return task, msgspec.structs.replace(manifest, hub=pin)
 
 
-def _place_of(task: Task, home: Path) -> Path:
-    """Where a published task of somebody else's goes; never in the place of another one."""
-    if is_packaged(task.id):
-        raise UsageError(
-            f"{task.id} is a task of this package; bring it with: llm4rec-bench download {task.id}"
-        )
-    place = own_folder(task.id, home)
-    if (place / "manifest.json").exists():
-        differing = differing_tables(task.manifest, read_manifest(place))
-        if differing:
-            raise TaskDataError(
-                f"{place}: holds another {task.id}, which {_named(differing)}; move it away first"
-            )
-    return place
+def _check_free(place: Path, task: Task, pin: HubPin) -> None:
+    """Refuse a place that holds anything but an earlier commit's copy of the same task."""
+    if not place.is_dir() or not any(place.iterdir()):
+        return
+    there = read_manifest(place) if (place / "manifest.json").exists() else None
+    differing = [] if there is None else differing_tables(task.manifest, there)
+    if there is None:
+        why = "holds files without a manifest.json"
+    elif differing:
+        why = f"holds another {task.id}, which {_named(differing)}"
+    elif there.hub is None:
+        why = f"holds {task.id} frozen here, with a recipe of its own"
+    elif there.hub.repository != pin.repository:
+        why = f"holds {task.id} of {there.hub.repository}"
+    else:
+        return
+    raise TaskDataError(f"{place}: {why}; move it away first")
 
 
 def _make(folder: Path) -> None:
@@ -213,6 +225,14 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
+def working_on(task_id: str, home: Path, watcher: Watcher) -> Iterator[bool]:
+    """Keep other processes from a task's place in the store; gives whether one was there first."""
+    _make(home / "tasks")
+    with _locked(home / "tasks" / f"{task_id}.lock", watcher) as waited:
+        yield waited
+
+
+@contextmanager
 def _locked(path: Path, watcher: Watcher) -> Iterator[bool]:
     """Hold a lock file; gives whether another process had it first."""
     lock = FileLock(path)
@@ -221,7 +241,7 @@ def _locked(path: Path, watcher: Watcher) -> Iterator[bool]:
         lock.acquire(timeout=0)
     except Timeout:
         waited = True
-        watcher.say("another process is downloading this task: waiting for it")
+        watcher.say("another process is bringing or freezing this task: waiting for it")
         lock.acquire()
     except OSError as error:
         raise TaskDataError(
@@ -233,14 +253,17 @@ def _locked(path: Path, watcher: Watcher) -> Iterator[bool]:
         lock.release()
 
 
-def _sweep(task_id: str, home: Path) -> None:
-    """Remove what killed downloads left half done. Called under the lock."""
-    recover_folder(data_folder(task_id, home) / "data")
+def _sweep(task_id: str, home: Path) -> bool:
+    """Finish or remove what killed processes left half done; whether tables came back by it.
+
+    Called under the lock.
+    """
     raw = home / "raw" / task_id
-    for left in (*data_folder(task_id, home).glob(".freezing-*"), *raw.glob(".pip-*")):
+    for left in raw.glob(".pip-*"):
         shutil.rmtree(left, ignore_errors=True)
     for left in raw.glob("*.partial"):
         left.unlink(missing_ok=True)
+    return finish_task(data_folder(task_id, home))
 
 
 def _sound(task_id: str, home: Path, watcher: Watcher) -> Task | None:
@@ -274,7 +297,7 @@ def _ways(
         watcher.progress(recipe.id, done, total)
 
     def thaw(*paths: Path) -> None:
-        texts = _texts(recipe, paths, home, offline, watcher)
+        texts = _texts(recipe, paths, home, offline, watcher, given=bool(raw))
         _from_raw(recipe, manifest, [*paths, *texts], place)
 
     def from_publisher() -> None:
@@ -318,12 +341,24 @@ def _kept(folder: Path) -> list[Path]:
 
 
 def _texts(
-    recipe: Recipe, paths: Sequence[Path], home: Path, offline: bool, watcher: Watcher
+    recipe: Recipe,
+    paths: Sequence[Path],
+    home: Path,
+    offline: bool,
+    watcher: Watcher,
+    *,
+    given: bool,
 ) -> list[Path]:
-    """Folders with those files of the descriptions that can be had and `paths` lack."""
+    """Folders with those files of the descriptions that can be had and `paths` lack.
+
+    Where somebody has `given` the paths, they are told what is not there.
+    """
     rule = recipe.descriptions
-    if rule is None or not missing_texts(rule, RawCopy(*paths)):
+    missing = [] if rule is None else missing_texts(rule, RawCopy(*paths))
+    if rule is None or not missing:
         return []
+    if given:
+        watcher.say(f"  the descriptions also need {', '.join(missing)}")
     found = collections_of(rule)
     if not offline:
         try:
@@ -343,7 +378,7 @@ def _fetch_texts(collection: Collection, folder: Path, watcher: Watcher) -> None
             fetch_origin(origin, folder, partial(watcher.progress, origin.file))
 
 
-def _first_that_works(task_id: str, ways: list[_Way], watcher: Watcher) -> None:
+def _first_that_works(task_id: str, ways: list[_Way], offline: bool, watcher: Watcher) -> None:
     failures = []
     for way in ways:
         watcher.say(f"trying {way.name}")
@@ -354,7 +389,12 @@ def _first_that_works(task_id: str, ways: list[_Way], watcher: Watcher) -> None:
             failures.append(f"  {way.name}: {error}")
         else:
             return
-    tried = "\n".join(failures) or "  nothing on this machine, and --offline was given"
+    nothing = (
+        "nothing on this machine, and --offline was given"
+        if offline
+        else "the recipe names no publisher and no mirror, and the manifest no dataset on the Hub"
+    )
+    tried = "\n".join(failures) or f"  {nothing}"
     raise TaskDataError(
         f"{task_id} could not be brought:\n{tried}\n"
         f"If you have the publisher's files: llm4rec-bench download {task_id} --raw PATH"
@@ -367,6 +407,8 @@ def _from_raw(recipe: Recipe, manifest: Manifest, paths: Sequence[Path], place: 
     Only the descriptions may be missing, where their files are.
     """
     frozen, counts = freeze(recipe, raw_data(recipe, *paths))
+    if tables.DESCRIPTIONS not in frozen:
+        frozen |= _kept_descriptions(Task(recipe, manifest, place))
     differing = differing_tables(digests_of(recipe, frozen, counts), manifest)
     if tables.DESCRIPTIONS not in frozen:
         differing = [name for name in differing if name != tables.DESCRIPTIONS]
@@ -377,6 +419,16 @@ def _from_raw(recipe: Recipe, manifest: Manifest, paths: Sequence[Path], place: 
             f"{recipe.id}; the copy has been edited, or is of another version of the data"
         )
     write_tables(place, frozen)
+
+
+def _kept_descriptions(task: Task) -> dict[str, pa.Table]:
+    """The table of descriptions that is there already, if it is the manifest's."""
+    if tables.DESCRIPTIONS not in task.manifest.tables or task.lacks_descriptions:
+        return {}
+    try:
+        return {tables.DESCRIPTIONS: task.descriptions}
+    except TaskDataError:
+        return {}
 
 
 def _named(differing: list[str]) -> str:

@@ -26,12 +26,14 @@ def swap_folder(new: Path, place: Path) -> None:
     shutil.rmtree(waiting, ignore_errors=True)
 
 
-def recover_folder(place: Path) -> None:
-    """Undo a swap that was broken off, and remove what one left."""
+def recover_folder(place: Path) -> bool:
+    """Undo a swap that was broken off, and remove what one left; returns whether it was undone."""
     waiting = _waiting(place)
-    if waiting.exists() and not place.exists():
+    broken_off = waiting.exists() and not place.exists()
+    if broken_off:
         waiting.replace(place)
     shutil.rmtree(waiting, ignore_errors=True)
+    return broken_off
 
 
 def _waiting(place: Path) -> Path:

@@ -14,6 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+LONGEST_ID = 512
+"""Characters of a request or item id; longer ones no run file could name."""
+
 UNKNOWN = -2
 """The code of an id that is not among those looked for."""
 

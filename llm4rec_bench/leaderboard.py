@@ -74,7 +74,9 @@ class Entry(NamedTuple):
 
 
 def save_scores(folder: Path, scores: Iterable[Score]) -> None:
-    """Write a submission's `scores.json`."""
+    """Write a submission's `scores.json`; CardRefused where its card is of another folder."""
+    if (folder / CARD).exists():
+        _card_of(folder)
     ordered = sorted(scores, key=lambda score: (score.task, score.track))
     encoded = msgspec.json.encode(SavedScores(FORMAT, ordered))
     replace_text(folder / SCORES, msgspec.json.format(encoded, indent=1).decode() + "\n")
@@ -88,9 +90,7 @@ def read_entries(submissions: Path) -> list[Entry]:
 
 def read_submission(folder: Path) -> list[Entry]:
     """The entries of one submission, each with a run file beside it; CardRefused if unsound."""
-    card = read_card(folder)
-    if card.name != folder.resolve().name:
-        raise CardRefused(f"{folder / CARD}: name {card.name!r} is not the folder's name")
+    card = _card_of(folder)
     entries = [Entry(card, score) for score in _saved(folder).scores]
     for entry in entries:
         if entry.score.task not in card.tasks:
@@ -98,6 +98,13 @@ def read_submission(folder: Path) -> list[Entry]:
                 f"{folder / CARD}: tasks does not name {entry.score.task}, which has a run file"
             )
     return entries
+
+
+def _card_of(folder: Path) -> Card:
+    card = read_card(folder)
+    if card.name != folder.resolve().name:
+        raise CardRefused(f"{folder / CARD}: name {card.name!r} is not the folder's name")
+    return card
 
 
 def _saved(folder: Path) -> SavedScores:

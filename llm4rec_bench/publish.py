@@ -20,10 +20,11 @@ import msgspec
 
 from llm4rec_bench.download import Silent, Watcher
 from llm4rec_bench.errors import TaskDataError, UsageError, shown
+from llm4rec_bench.files import read_bounded
 from llm4rec_bench.freeze import write_manifest
 from llm4rec_bench.hub import check_name
 from llm4rec_bench.task import Recipe, Task, open_task, tables
-from llm4rec_bench.task.manifest import HubPin
+from llm4rec_bench.task.manifest import LARGEST_MANIFEST, HubPin
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -88,7 +89,8 @@ def _check_allowed(recipe: Recipe) -> None:
     if recipe.lifecycle == "draft":
         raise UsageError(
             f"{recipe.id} cannot be published while it is a draft, for a published version never "
-            'changes; once it is final, set lifecycle = "current" in task.toml'
+            'changes; once it is final, put lifecycle = "current" at the top of its recipe, '
+            "task.toml, and freeze it again"
         )
 
 
@@ -192,7 +194,8 @@ def _put(
     remote.create()
     heads, tags = remote.refs()
     head = heads.get(_MAIN)
-    changes = _changes(files, remote.held(head) if head else {})
+    held = remote.held(head) if head else {}
+    changes = _changes(files, held)
     if tag in tags:
         _check_same(task, files, tag, tags[tag], remote)
         watcher.say(f"{remote.name} has {tag} of {task.id} at {tags[tag][:8]} already")
@@ -201,6 +204,8 @@ def _put(
             watcher.say("recipe and card renewed")
             return tags[tag], True
         return tags[tag], False
+    if head and changes.of_tables:
+        _check_family(task, held, head, remote)
     if changes or head is None:
         head = remote.commit(f"{task.id}: tables, recipe and card", files, changes, head)
         _check_arrived(files, head, remote)
@@ -227,6 +232,23 @@ def _check_same(
         f"those of {task.id} here; a published version never changes: give the task a new "
         "version, or publish it to another repository"
     )
+
+
+def _check_family(task: Task, held: dict[str, str], commit: str, remote: _Repository) -> None:
+    """Refuse to replace tables that are not of another version of the same task."""
+    if not any(map(_is_table, held)):
+        return
+    there = remote.task_at(commit) if {"task.toml", "manifest.json"} <= held.keys() else None
+    if there is None or _family(there) != _family(task.id):
+        raise UsageError(
+            f"{remote.name} holds {'other tables' if there is None else shown(there)}, which "
+            f"publishing {task.id} would remove; publish it to a repository of its own"
+        )
+
+
+def _family(task_id: str) -> str:
+    """What all versions of a task have in common."""
+    return task_id.rpartition("-v")[0]
 
 
 def _same_rows(task: Task, commit: str, remote: _Repository) -> bool:
@@ -259,6 +281,12 @@ def _pin(folder: Path, task: Task, pin: HubPin) -> None:
             f"published as {pin.repository}@{pin.commit[:8]}, is not pinned; mend that and run "
             "the same command again"
         ) from None
+
+
+class _OfTask(msgspec.Struct):
+    """As much of a manifest, of whatever version, as tells the task."""
+
+    task: str
 
 
 class _Repository(NamedTuple):
@@ -326,6 +354,22 @@ class _Repository(NamedTuple):
         """Name a commit; refused where the tag is there."""
         with _plainly(self.name):
             self.api.create_tag(self.name, tag=name, revision=commit, repo_type="dataset")
+
+    def task_at(self, commit: str) -> str | None:
+        """The task that the manifest at a commit is of; None where it is none."""
+        with tempfile.TemporaryDirectory() as scratch, _plainly(self.name):
+            path = self.api.hf_hub_download(
+                self.name,
+                "manifest.json",
+                repo_type="dataset",
+                revision=commit,
+                local_dir=scratch,
+            )
+            text = read_bounded(Path(path), LARGEST_MANIFEST)
+        try:
+            return msgspec.json.decode(text, type=_OfTask).task
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
     def fetch_tables(self, commit: str, folder: Path) -> None:
         """Bring the tables at a commit into ``folder/data``."""

@@ -59,6 +59,12 @@ class Held:
     tied: Mask
     """Whether the target shares its timestamp with another event of the same user."""
 
+    def only(self, kept: Mask) -> Held:
+        """Some of the requests."""
+        return Held(
+            self.target[kept], self.history_start[kept], self.history_stop[kept], self.tied[kept]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -100,27 +106,42 @@ def _bounds(log: Log, keep: Mask) -> tuple[Rows, Rows]:
 
 
 def _leave_one_out(log: Log, rule: LeaveOneOut, k_core: int) -> Outcome:
-    kept = in_core(log, k_core, np.ones(len(log), bool))
-    rows = np.flatnonzero(kept)
-    starts, stops = _bounds(log, kept)
+    starts, stops = _bounds(log, np.ones(len(log), bool))
     asked = stops - starts >= max(rule.min_events, 3)
     start, stop = starts[asked], stops[asked]
     tied = tied_within_user(log)
-    held, visible = {}, {}
+    held, last = {}, {}
     for split, back in ((VALIDATION, 2), (TEST, 1)):
-        target = rows[stop - back]
-        held[split] = Held(target, rows[start], target, tied[target])
-        visible[split] = np.zeros(len(log), bool)
-        visible[split][target] = True
-    train = kept & ~visible[VALIDATION] & ~visible[TEST]
+        target = stop - back
+        held[split] = Held(target, start, target, tied[target])
+        last[split] = np.zeros(len(log), bool)
+        last[split][target] = True
+    # Held-out events must not decide who is in the core: an item that lacks events for it
+    # would be known to be somebody's target.
+    train = in_core(log, k_core, ~last[VALIDATION] & ~last[TEST])
+    validation = last[VALIDATION] & _inside(log, train) if k_core > 1 else last[VALIDATION]
+    outside = ~train & ~validation & ~last[TEST]
     counts = {
-        "interactions_outside_core": int((~kept).sum()),
+        "interactions_outside_core": int(outside.sum()),
         "users_with_too_few_events": int((~asked).sum()),
     }
-    if not rule.unseen_targets:
-        for split, before in ((VALIDATION, train), (TEST, train | visible[VALIDATION])):
+    for split in held:
+        if k_core > 1:
+            of_core = np.isin(log.user[held[split].target], log.user[train])
+            held[split] = held[split].only(of_core)
+            counts[f"{split}_requests_of_users_outside_core"] = int((~of_core).sum())
+        if not rule.unseen_targets:
+            before = train if split == VALIDATION else train | validation
             held[split] = _seen_before(log, before, held[split], split, counts)
-    return Outcome(train, visible[VALIDATION], held, counts)
+    return Outcome(train, validation, held, counts)
+
+
+def _inside(log: Log, core: Mask) -> Mask:
+    """Which events are of a user and an item that occur among those of `core`."""
+    users, items = np.zeros(len(log.user_ids), bool), np.zeros(len(log.item_ids), bool)
+    users[log.user[core]] = True
+    items[log.item[core]] = True
+    return users[log.user] & items[log.item]
 
 
 def _seen_before(log: Log, before: Mask, held: Held, split: str, counts: dict[str, int]) -> Held:
@@ -129,9 +150,7 @@ def _seen_before(log: Log, before: Mask, held: Held, split: str, counts: dict[st
     known[log.item[before]] = True
     seen = known[log.item[held.target]]
     counts[f"{split}_targets_without_visible_event"] = int((~seen).sum())
-    return Held(
-        held.target[seen], held.history_start[seen], held.history_stop[seen], held.tied[seen]
-    )
+    return held.only(seen)
 
 
 def _cut(log: Log, share: float) -> int:
@@ -154,19 +173,30 @@ def _global_time(log: Log, rule: GlobalTime, k_core: int) -> Outcome:
         counts |= {f"cut_{split}": cut for split, cut in cuts.items()}
     # Validation asks about events that test may see; test asks about what nobody may see.
     held = {
-        VALIDATION: _first_after(log, train, visible & ~train, rule, VALIDATION, counts),
-        TEST: _first_after(log, visible, log.timestamp >= cuts[TEST], rule, TEST, counts),
+        VALIDATION: _first_after(log, train, visible & ~train, rule, k_core, VALIDATION, counts),
+        TEST: _first_after(log, visible, log.timestamp >= cuts[TEST], rule, k_core, TEST, counts),
     }
     return Outcome(train=train, validation=visible & ~train, held=held, counts=counts)
 
 
 def _first_after(
-    log: Log, before: Mask, after: Mask, rule: GlobalTime, split: str, counts: dict[str, int]
+    log: Log,
+    before: Mask,
+    after: Mask,
+    rule: GlobalTime,
+    k_core: int,
+    split: str,
+    counts: dict[str, int],
 ) -> Held:
+    """Each user's first event after a moment, where user and item are known well enough.
+
+    An item counts as known that has the events of the core before that moment: else, when
+    validating, items that are in the core only by what comes later would be targets, and
+    a liking for rare items would seem to pay.
+    """
     users = len(log.user_ids)
     past = np.bincount(log.user[before], minlength=users)
-    known = np.zeros(len(log.item_ids), bool)
-    known[log.item[before]] = True
+    known = np.bincount(log.item[before], minlength=len(log.item_ids)) >= max(k_core, 1)
     rows = np.flatnonzero(after)
     first = rows[np.unique(log.user[rows], return_index=True)[1]]
     long_enough = past[log.user[first]] >= rule.min_history

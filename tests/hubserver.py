@@ -96,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one client."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are sent apart
     server: HubServer
 
     def log_message(self, *_: object) -> None:

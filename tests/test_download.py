@@ -458,7 +458,7 @@ def test_of_two_processes_one_works_and_the_other_waits(world: World) -> None:
     first = world.child()
     assert world.publisher.holding.wait(60)
     second = world.child()
-    wait_for(second, "another process is downloading this task: waiting for it")
+    wait_for(second, "another process is bringing or freezing this task: waiting for it")
     world.publisher.released.set()
     assert finish(first)[-1] == f"{SMALL} verified in {world.home / 'tasks' / SMALL}"
     assert finish(second) == [f"store: {SMALL} verified in {world.home}"]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -34,7 +36,7 @@ from llm4rec_bench.submission import read_card
 from llm4rec_bench.task import Recipe, open_task, read_manifest, read_recipe
 from llm4rec_bench.task.manifest import HubPin
 from tests.conftest import ROOT
-from tests.hubserver import HubServer, Repository
+from tests.hubserver import Handler, HubServer, Repository
 from tests.sources.test_origin import closed_port
 
 # How the client itself sends large files.
@@ -169,21 +171,35 @@ def said(child: subprocess.Popen[str]) -> list[str]:
     return out.splitlines()
 
 
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """The films, frozen and not published, and an empty Hub that this process asks as well."""
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    with HubServer(large=".parquet") as server:
+one_context = cache(ssl.create_default_context)
+"""Reads the certificates once and not for each client; on loopback nobody shows any."""
+
+
+@contextmanager
+def asked_hub() -> Iterator[HubServer]:
+    """An empty Hub that the clients of this process ask, without any pause between tries."""
+    with pytest.MonkeyPatch.context() as patch, HubServer(large=".parquet") as server:
+        patch.setenv("no_proxy", "*")
+        patch.setattr(time, "sleep", lambda seconds: None)
+        # Else every body waits 40 ms until its head is acknowledged.
+        patch.setattr(Handler, "disable_nagle_algorithm", True)
+        patch.setattr(ssl, "create_default_context", one_context)
         # The client makes these of environment variables when it is imported.
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        patch.setattr(constants, "ENDPOINT", server.url)
         files = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
+        close_session()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """The films, frozen and not published, and an empty Hub."""
+    with asked_hub() as server:
         made = Desk(tmp_path, server)
         made.freeze()
         yield made
-        close_session()
 
 
 # What lies on the Hub afterwards
@@ -342,9 +358,9 @@ def test_killed_after_the_hub_has_acted(desk: Desk, step: str) -> None:
     assert len(desk.committed()) == 1
     desk.server.faults.clear()
     desk.server.released.set()
-    (published,) = map(json.loads, said(desk.publishes()))
-    assert desk.committed() == [desk.repository.tags["v1"]] == [published[1]]
-    assert desk.pin() == HubPin(REPOSITORY, published[1])
+    done = desk.publish()
+    assert desk.committed() == [desk.repository.tags["v1"]] == [done.commit]
+    assert desk.pin() == HubPin(REPOSITORY, done.commit)
 
 
 FAULTS: dict[str, tuple[str, int | str, str]] = {

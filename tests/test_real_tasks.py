@@ -510,13 +510,23 @@ def test_every_description_links_to_its_page_and_names_its_licence(task: str) ->
 
 
 @cache
+def films_with_texts() -> list[tuple[str | None, str]]:
+    """The page and the text of every film of the collection that has a text."""
+    return [
+        (film.get("href"), " ".join(film["extract"].split()))
+        for path in sorted((SHARED / "wikipedia-movie-data").glob("movies-*.json"))
+        for film in json.loads(path.read_bytes())
+        if film.get("extract")
+    ]
+
+
+@cache
 def pages() -> dict[str, list[str]]:
     """The texts of the collection by the name of their page."""
     found: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((SHARED / "wikipedia-movie-data").glob("movies-*.json")):
-        for film in json.loads(path.read_text("utf-8")):
-            if film.get("href") and film.get("extract"):
-                found[unquote(film["href"])].append(" ".join(film["extract"].split()))
+    for page, text in films_with_texts():
+        if page:
+            found[unquote(page)].append(text)
     return found
 
 
@@ -548,14 +558,13 @@ def test_no_text_of_the_raw_data_is_committed() -> None:
     ]  # fmt: skip
     whole = " ".join(" ".join(committed_texts).split())
     assert len(whole) > 20_000
-    long: set[str] = set()
-    for path in sorted((SHARED / "wikipedia-movie-data").glob("movies-*.json")):
-        for film in json.loads(path.read_text("utf-8")):
-            words = " ".join((film.get("extract") or "").split())
-            long |= {words[:60], words[-60:]} if len(words) >= 60 else set()
-    if not long:
+    ends = {
+        end for _, text in films_with_texts() if len(text) >= 60 for end in (text[:60], text[-60:])
+    }
+    if not ends:
         pytest.skip("no raw texts here")
-    assert len(long) > 30_000
+    assert len(ends) > 30_000
+    assert not ends & {whole[start : start + 60] for start in range(len(whole))}
     titles = [line.split("::")[1] for line in read_lines("movietweetings-100k/movies.dat")]
     for name in ("movies.csv", "tags.csv"):
         lines = read_lines(f"ml-latest-small-2018-09/ml-latest-small/{name}")
@@ -564,5 +573,5 @@ def test_no_text_of_the_raw_data_is_committed() -> None:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
             titles += [row["title"], row["author"], row["notes"][:60]]
-    long |= {title for title in titles if len(title) >= 25}
+    long = {title for title in titles if len(title) >= 25}
     assert [text for text in sorted(long) if text in whole] == []

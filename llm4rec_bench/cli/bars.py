@@ -21,6 +21,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from llm4rec_bench.errors import printable
+
+_LONGEST = 10_000
+"""Characters of a line that are printed."""
+
 
 class _Bar:
     """A progress bar on standard error, gone when it is done; none where that is no terminal."""
@@ -50,7 +55,7 @@ class _Bar:
 
     def _update(self, label: str, done: int, total: int) -> None:
         if self._task is None:
-            self._task = self._progress.add_task(escape(label), total=total or None)
+            self._task = self._progress.add_task(escape(printable(label)), total=total or None)
         self._progress.update(self._task, completed=done, total=total or None)
 
 
@@ -61,8 +66,9 @@ class DownloadBar(_Bar):
         super().__init__(DownloadColumn(), TransferSpeedColumn())
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self._console.print(text, markup=False)
+        """Print some lines; what strangers wrote in them is escaped where it does not print."""
+        for line in text.split("\n"):
+            self._console.print(printable(line, _LONGEST), markup=False)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -11,6 +11,8 @@ from llm4rec_bench.cli.commands import ANY_PATH, FOLDER, cli, shown_path
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    import pyarrow as pa
 
     from llm4rec_bench.sources import RawData
     from llm4rec_bench.task import Manifest, Recipe
@@ -48,12 +50,10 @@ def freeze(recipe: Path, raw: tuple[Path, ...], out: Path | None, replace: bool)
     tables, counts = freezing.freeze(rule, _complete(rule, raw_data(rule, *raw), raw))
     manifest = freezing.manifest_of(rule, tables, counts)
     freezing.check_leaks(Task(rule, manifest, place, tables))
-    manifest = _not_another(manifest, [*folders, place], replace)
-    freezing.write_tables(place, tables)
-    for folder in dict.fromkeys(folders):
-        freezing.write_recipe(folder, recipe)
-        freezing.write_manifest(folder, rule, manifest)
+    _put(_Frozen(recipe, rule, manifest, tables), place, folders, replace)
     click.echo(f"{rule.id}: {shown_path(place / 'data')}")
+    stored = is_packaged(rule.id) or place == own_folder(rule.id, default_home())
+    show.frozen_summary(manifest, tables, rule.id if stored else str(place))
     show.task_details(rule, manifest)
 
 
@@ -149,6 +149,43 @@ def _complete(recipe: Recipe, raw: RawData, paths: tuple[Path, ...]) -> RawData:
             "name a folder that holds them with another --raw"
         )
     return raw
+
+
+class _Frozen(NamedTuple):
+    """A task that was just frozen."""
+
+    recipe: Path
+    rule: Recipe
+    manifest: Manifest
+    tables: dict[str, pa.Table]
+
+
+def _put(frozen: _Frozen, place: Path, folders: list[Path], replace: bool) -> None:
+    """Put tables into `place`, and recipe, card and manifest into the folders.
+
+    Nothing is written unless all may be. Killed on the way, the same command mends it.
+    """
+    from llm4rec_bench import freeze as freezing
+    from llm4rec_bench.cli.bars import DownloadBar
+    from llm4rec_bench.download import working_on
+    from llm4rec_bench.store import default_home, own_folder
+
+    home = default_home()
+    recipe, rule, manifest, tables = frozen
+    in_store = place.resolve() == own_folder(rule.id, home).resolve()
+    with DownloadBar() as bar, working_on(rule.id, home, bar):
+        freezing.finish_task(place)
+        freezing.check_tables_replaceable(place, in_store=in_store)
+        freezing.check_cards_replaceable(folders)
+        manifest = _not_another(manifest, [*folders, place], replace)
+        whole = {folder.resolve(): folder for folder in folders}
+        if whole.pop(place.resolve(), None):
+            freezing.write_task(place, recipe, rule, manifest, tables)
+        else:
+            freezing.write_tables(place, tables)
+        for folder in whole.values():
+            freezing.write_recipe(folder, recipe)
+            freezing.write_manifest(folder, rule, manifest)
 
 
 def _not_another(manifest: Manifest, folders: list[Path], replace: bool) -> Manifest:

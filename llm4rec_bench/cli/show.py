@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -15,12 +20,13 @@ from rich.table import Table
 
 from llm4rec_bench import store
 from llm4rec_bench.compare import Comparison, Pair
-from llm4rec_bench.errors import printable
+from llm4rec_bench.errors import TaskDataError, printable
 from llm4rec_bench.run import Header
 from llm4rec_bench.scoring import Agreement, Cost, Order, Score
 from llm4rec_bench.split import VALIDATION
 from llm4rec_bench.task import FORMAT, Manifest, Recipe, Task, read_manifest, read_recipe
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
+from llm4rec_bench.task.tables import DESCRIPTIONS, INTERACTIONS, REQUESTS, parquet_path
 
 _REFERENCES = {
     "random": "random",
@@ -31,6 +37,15 @@ _REFERENCES = {
 """Floors and ceiling as column heads."""
 
 
+_LEFT_OUT = re.compile(
+    r"below_min_rating|repeated_interactions|_(outside_(core|catalogue)|with_short_history"
+    r"|without_visible_event|with_too_few_events)$"
+)
+"""Names of the counts of what freezing left out."""
+
+_EARLIEST_END, _LATEST_END = np.datetime64("1990-01-01"), np.datetime64("2100-01-01")
+"""Between these the last event of a log lies that was kept by a machine."""
+
 _SHOWN = 0.01
 """p-value below which order is said to matter: one look among many at the same run."""
 
@@ -38,31 +53,81 @@ _SHOWN = 0.01
 def task_list(home: Path) -> None:
     """A row for each task the package knows."""
     table = Table(box=None, pad_edge=False)
-    for column in ("task", "domain", "split"):
-        table.add_column(column, overflow="fold")
+    table.add_column("task", no_wrap=True)
+    table.add_column("domain", overflow="fold")
+    table.add_column("split", no_wrap=True)
     for column in ("items", "requests"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("data")
     for task_id in store.known_tasks(home):
-        folder = store.recipe_folder(task_id, home)
-        recipe = read_recipe(folder)
-        items = requests = "–"
-        if frozen := (folder / "manifest.json").exists():
-            counts = read_manifest(folder).counts
-            items, requests = f"{counts['items']:,}", f"{counts['requests_test']:,}"
-        rule = str(recipe.split.__struct_config__.tag)
-        here = _whereabouts(task_id, home) if frozen else "not frozen yet"
-        table.add_row(task_id, escape(printable(recipe.domain)), rule, items, requests, here)
+        table.add_row(task_id, *_task_row(task_id, home))
     Console().print(table)
     click.echo(f"store: {printable(str(home), 4096)}")
 
 
-def _whereabouts(task_id: str, home: Path) -> str:
+def _task_row(task_id: str, home: Path) -> Sequence[str]:
+    """What is listed of a task; one that is damaged must not hide the others."""
+    folder = store.recipe_folder(task_id, home)
+    try:
+        recipe = read_recipe(folder)
+        frozen = (folder / "manifest.json").exists()
+        manifest = read_manifest(folder) if frozen else None
+    except TaskDataError:
+        return "–", "–", "–", "–", "damaged"
+    items = requests = "–"
+    if manifest is not None:
+        counts = manifest.counts
+        items, requests = (
+            f"{counts[name]:,}" if name in counts else "–" for name in ("items", "requests_test")
+        )
+    rule = str(recipe.split.__struct_config__.tag)
+    here = "not frozen yet" if manifest is None else _whereabouts(manifest, home)
+    return escape(printable(recipe.domain)), rule, items, requests, here
+
+
+def _whereabouts(manifest: Manifest, home: Path) -> str:
+    task_id = manifest.task
     if store.is_embedded(task_id):
         return "embedded"
-    if not store.is_packaged(task_id):
-        return "yours"
-    return "in the store" if store.is_downloaded(task_id, home) else "to download"
+    if not store.is_downloaded(task_id, home):
+        return "to download" if store.is_packaged(task_id) else "yours, without tables"
+    texts = parquet_path(store.data_folder(task_id, home), DESCRIPTIONS)
+    lacks = DESCRIPTIONS in manifest.tables and not texts.exists()
+    here = "in the store" if store.is_packaged(task_id) else "yours"
+    return f"{here}, without descriptions" if lacks else here
+
+
+def frozen_summary(manifest: Manifest, frozen: Mapping[str, pa.Table], name: str) -> None:
+    """What a task has frozen to, and what to do with it; `name` is its id or its folder."""
+    counts = manifest.counts
+    click.echo(
+        f"{counts['users']:,} users, {counts['items']:,} items, {counts['interactions']:,} events; "
+        f"requests: {counts['requests_validation']:,} validation, {counts['requests_test']:,} test"
+    )
+    dropped = [
+        f"{count:,} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if count and _LEFT_OUT.search(name)
+    ]
+    if dropped:
+        click.echo(textwrap.fill(f"dropped: {', '.join(dropped)}", 80, subsequent_indent="  "))
+    if DESCRIPTIONS in manifest.tables:
+        click.echo(f"described: {_percent(counts['described_items'] / counts['items'])} of items")
+    _days(frozen)
+    click.echo(f"next: llm4rec-bench run CARD --task {printable(shlex.quote(name), 4096)}")
+
+
+def _days(frozen: Mapping[str, pa.Table]) -> None:
+    """The days of the first and the last event, and whether they can be meant."""
+    columns = [frozen[name]["timestamp"] for name in (INTERACTIONS, REQUESTS)]
+    moments = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+    ends = pc.min_max(moments).as_py()
+    if ends["min"] is None:
+        return
+    first, last = (np.datetime64(ends[end], "s").astype("datetime64[D]") for end in ("min", "max"))
+    click.echo(f"events from {first} to {last}")
+    if not _EARLIEST_END <= last < _LATEST_END:
+        click.echo(f"warning: the last event lies on {last}: are the times in another unit?")
 
 
 def task_page(task_id: str, home: Path) -> None:

@@ -3,18 +3,32 @@
 from llm4rec_bench.freeze.card import dataset_card, draft_card
 from llm4rec_bench.freeze.leaks import check_leaks
 from llm4rec_bench.freeze.tables import differing_tables, digests_of, freeze, manifest_of, sizes_of
-from llm4rec_bench.freeze.write import write_manifest, write_recipe, write_tables
+from llm4rec_bench.freeze.write import (
+    check_cards_replaceable,
+    check_tables_replaceable,
+    finish_task,
+    move_task,
+    write_manifest,
+    write_recipe,
+    write_tables,
+    write_task,
+)
 
 __all__ = [
+    "check_cards_replaceable",
     "check_leaks",
+    "check_tables_replaceable",
     "dataset_card",
     "differing_tables",
     "digests_of",
     "draft_card",
+    "finish_task",
     "freeze",
     "manifest_of",
+    "move_task",
     "sizes_of",
     "write_manifest",
     "write_recipe",
     "write_tables",
+    "write_task",
 ]

@@ -172,15 +172,22 @@ def _some_asked(task: Task, split: str) -> tuple[Asked, npt.NDArray[np.int64]]:
 
 
 def _same_texts(task: Task) -> Iterator[str]:
-    """No two candidates of a pool are shown alike, so that no answer is ambiguous."""
+    """No candidate is shown like another, or like an item seen, so that no answer is ambiguous."""
     texts = np.unique(np.array(task.items.texts, object), return_inverse=True)[1]
     for split in SPLITS:
+        history, targets = task.histories(split), task.targets(split).items[:, :1]
+        seen = np.sort(history.owners * len(texts) + texts[history.items])
+        rows = np.arange(len(targets))[:, None]
         for name, track in task.recipe.tracks.items():
             if track.has_pools:
                 shown = np.sort(texts[task.pools(split, name)[:, 0]], axis=1)
                 twice = int((shown[:, 1:] == shown[:, :-1]).any(axis=1).sum())
                 if twice:
                     yield f"{name} {split}: {twice} pools show two candidates alike"
+                pool = task.pools(split, name)[:, 0]
+                again = contains(seen, rows * len(texts) + texts[pool]) & (pool != targets)
+                if again.any():
+                    yield f"{name} {split}: {int(again.sum())} candidates look like an item seen"
 
 
 def next_ids(task: Task) -> int:
@@ -196,9 +203,13 @@ def next_ids(task: Task) -> int:
 def _in_natural_order(ids: list[str]) -> list[int]:
     """Rows by id, numbers by their value."""
     return sorted(
-        range(len(ids)), key=lambda row: (0, int(ids[row]), "") if ids[row].isdecimal()
-        else (1, 0, ids[row])
-    )  # fmt: skip
+        range(len(ids)),
+        key=lambda row: (0, int(ids[row]), "") if _is_number(ids[row]) else (1, 0, ids[row]),
+    )
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
 
 
 def _consecutive(task: Task) -> Iterator[str]:
@@ -212,10 +223,18 @@ def _consecutive(task: Task) -> Iterator[str]:
         )
 
 
+def _core(task: Task) -> Iterator[str]:
+    """Every item has the events of the core, so that a lack of them tells nothing."""
+    k_core, events = task.recipe.filters.k_core, task.visible(TEST).events
+    few = int((events < k_core).sum())
+    if few:
+        yield f"{few} items have fewer than the {k_core} visible events of the core"
+
+
 def _later_years(task: Task) -> Iterator[str]:
-    """No description names a year after the last request."""
+    """No description of ours names a year after the last request."""
     moments = task.requests(TEST).to_arrow(["timestamp"])["timestamp"]
-    if task.lacks_descriptions or moments.null_count:
+    if task.recipe.descriptions is None or task.lacks_descriptions or moments.null_count:
         return
     year = last_year(moments.to_numpy())
     texts = task.descriptions["text"].to_pylist()
@@ -237,6 +256,7 @@ CHECKS: tuple[Callable[[Task], Iterator[Any]], ...] = (
     _targets,
     _histories,
     _unseen,
+    _core,
     _places,
     _orders,
     _made_again,

@@ -42,7 +42,8 @@ class _Catalogue:
 def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str, int]]:
     """The tables of the task that `recipe` makes of `raw`, by name, and what was counted.
 
-    Linear in the rows of the log, and independent of their order where events have times.
+    Independent of the order of the rows where events have times, and for each track linear in
+    the rows and the requests.
     Raises TaskDataError where the data cannot carry the recipe (no requests left, pools too large).
     """
     log, counts = _filtered(recipe, raw)
@@ -61,10 +62,9 @@ def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str,
     }
     if raw.descriptions is not None:
         asked_at = log.timestamp[outcome.held[TEST].target] if log.timed else None
-        frozen[tables.DESCRIPTIONS], shortened = _descriptions(
-            raw.descriptions, catalogue, asked_at
-        )
-        counts["descriptions_without_sentences_of_the_future"] = shortened
+        # Texts that came with the items are as their owner wants them.
+        year = None if recipe.descriptions is None or asked_at is None else last_year(asked_at)
+        frozen[tables.DESCRIPTIONS] = _descriptions(raw.descriptions, catalogue, year, counts)
     frozen |= _all_candidates(recipe, asked, catalogue)
     return frozen, counts | outcome.counts | sizes_of(frozen)
 
@@ -191,21 +191,20 @@ def _candidates(name: str, pools: Codes, asked: Asked, catalogue: _Catalogue) ->
 
 
 def _descriptions(
-    raw: pa.Table, catalogue: _Catalogue, asked_at: Rows | None
-) -> tuple[pa.Table, int]:
-    """The catalogue's descriptions, and how many lost sentences that name a year to come."""
+    raw: pa.Table, catalogue: _Catalogue, year: int | None, counts: dict[str, int]
+) -> pa.Table:
+    """The catalogue's descriptions, without sentences that name a year after the one given."""
     row = pc.index_in(raw["item_id"], value_set=catalogue.table["item_id"].combine_chunks())
     inside = raw.filter(row.is_valid()).take(pc.sort_indices(row.drop_null()))
-    if asked_at is None:
-        return _shaped(inside, tables.DESCRIPTIONS), 0
-    year = last_year(asked_at)
+    if year is None:
+        return _shaped(inside, tables.DESCRIPTIONS)
     texts = inside["text"].to_pylist()
     past = [until(text, year) for text in texts]
     changed = sum(one != other for one, other in zip(texts, past, strict=True))
+    counts["descriptions_without_sentences_of_the_future"] = changed
     place = inside.schema.get_field_index("text")
     inside = inside.set_column(place, "text", pa.array(past, pa.string()))
-    inside = inside.filter(pc.greater(pc.binary_length(inside["text"]), 0))
-    return _shaped(inside, tables.DESCRIPTIONS), changed
+    return _shaped(inside.filter(pc.not_equal(inside["text"], "")), tables.DESCRIPTIONS)
 
 
 def manifest_of(

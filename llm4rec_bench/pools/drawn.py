@@ -71,13 +71,13 @@ def negatives(
 
     `seen` holds pairs (request number, item) of all histories; `visible_events` how often
     the split's visible log holds each item; `text` a code for each item's displayed text,
-    of which no two candidates of a request share one. Raises TaskDataError where a request
-    has too few items left.
+    which no two candidates of a request share, nor a negative and an item seen. Raises
+    TaskDataError where a request has too few items left.
     """
     items = len(visible_events)
     weights = visible_events + 1 if rule.draw == "popularity" else np.ones(items, np.int64)
     bounds = np.cumsum(weights).astype(np.uint64)
-    taken = np.sort(seen[0] * items + seen[1])
+    taken = np.sort(seen[0] * items + text[seen[1]])  # shown alike is seen, too
     wanted = rule.size - 1
     chosen = np.zeros((len(keys), wanted), np.int32)
     open_rows = np.arange(len(keys))
@@ -110,7 +110,7 @@ def _fill(
 ) -> Rows:
     """Fill the pools of `rows` from their first `width` draws; return the rows that stay open."""
     drawn = np.searchsorted(bounds, draws(keys[rows], width) % bounds[-1], side="right")
-    usable = ~contains(taken, rows[:, None] * len(text) + drawn)
+    usable = ~contains(taken, rows[:, None] * len(text) + text[drawn])
     # The target's text stands first, so that it wins over any negative with the same one.
     texts = np.concatenate([text[target[rows]][:, None], text[drawn]], axis=1)
     valid = np.concatenate([np.ones((len(rows), 1), bool), usable], axis=1)

@@ -63,8 +63,9 @@ def retrieved(
 
     `log` holds user and item of the visible events by user and time; `histories` the items
     of all requests end to end and their lengths; `text` a code for each item's displayed
-    text, of which no two candidates of a request share one. Where scores are equal, the
-    item with more visible events comes first, then the one that the catalogue names first.
+    text, which no two candidates of a request share, nor one and an item seen. Where scores
+    are equal, the item with more visible events comes first, then the one that the catalogue
+    names first.
     Raises TaskDataError where a request has too few unseen items.
     """
     # Items go by their place in popularity from here on, which then settles every tie.
@@ -149,13 +150,26 @@ def _summed(cells: Rows, bits: int, weight_bits: int) -> _Cells:
 
 
 def _heaviest(pairs: _Cells) -> _Cells:
-    """The heaviest cells of each row; the order within a row is left open."""
-    many = np.bincount(pairs.row)[pairs.row] > NEIGHBOURS if len(pairs.row) else pairs.row > 0
-    ranked = _ranked(pairs.take(many))
-    ranked = ranked.take(_rank_in_row(ranked.row) < NEIGHBOURS)
-    both = zip(pairs.take(~many), ranked, strict=True)
-    found = _Cells(*(np.concatenate(columns) for columns in both))
-    return found.take(np.argsort(found.row, kind="stable"))
+    """The heaviest cells of each row."""
+    ranked = _ranked(pairs.take(_not_too_light(pairs, NEIGHBOURS)))
+    return ranked.take(_rank_in_row(ranked.row) < NEIGHBOURS)
+
+
+def _not_too_light(cells: _Cells, most: int) -> npt.NDArray[np.bool_]:
+    """Which cells may be among the `most` heaviest of their row; sorting the others is in vain.
+
+    Weights are told apart by their number of bits: of a row, those with fewer bits than
+    `most` others have are too light.
+    """
+    if not len(cells.row):
+        return cells.row > 0
+    row = cells.row - cells.row[0]
+    bits = np.frexp(cells.weight.astype(np.float64))[1].astype(np.int64)
+    levels = int(bits.max()) + 1
+    counts = np.bincount(row * levels + bits, minlength=(int(row[-1]) + 1) * levels)
+    at_least = counts.reshape(-1, levels)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    least = np.maximum((at_least >= most).sum(axis=1) - 1, 0)
+    return bits >= least[row]
 
 
 def _ranked(cells: _Cells) -> _Cells:
@@ -182,29 +196,35 @@ def _rank_in_row(row: Rows) -> Rows:
 def _best(history: Rows, offsets: Rows, near: _Cells, text: Codes, size: int) -> Rows:
     """The best unseen items of each request, no two with the same text."""
     items, requests = len(text), len(offsets) - 1
-    scored = _scored(history, offsets, near, items, size + items - len(np.unique(text)))
+    scored = _scored(history, offsets, near, text, size)
     owner = np.repeat(np.arange(requests), np.diff(offsets))
-    unseen = ~contains(np.sort(owner * items + history), scored.row * items + scored.column)
-    ranked = _ranked(scored.take(unseen))
+    seen = np.sort(owner * items + text[history])
+    unseen = ~contains(seen, scored.row * items + text[scored.column])
+    left = scored.take(unseen)
+    # Of items shown alike only one is kept, so as many more may be needed.
+    ranked = _ranked(left.take(_not_too_light(left, size + items - len(np.unique(text)))))
     texts = ranked.row * items + text[ranked.column]
     row, column, _ = ranked.take(np.sort(np.unique(texts, return_index=True)[1]))
     if (np.bincount(row, minlength=requests) < size).any():
         raise TaskDataError(
-            f"a first stage of {size} cannot be filled: there are requests with fewer unseen items "
-            "that have texts of their own; make it smaller"
+            f"a first stage of {size} cannot be filled: some requests have fewer items left that "
+            "are neither seen nor shown like another; set a smaller size in "
+            "tracks.reranking.first_stage of the recipe"
         )
     return column[_rank_in_row(row) < size].reshape(requests, size)
 
 
-def _scored(history: Rows, offsets: Rows, near: _Cells, items: int, fill: int) -> _Cells:
+def _scored(history: Rows, offsets: Rows, near: _Cells, text: Codes, size: int) -> _Cells:
     """The neighbours of each request's last items, and as many popular ones as fill its pool."""
-    lengths = np.diff(offsets)
+    items, lengths = len(text), np.diff(offsets)
+    distinct = np.sort(np.unique(text, return_index=True)[1])
     requests = np.arange(len(lengths))
     starts = np.searchsorted(near.row, np.arange(items + 1))
     bits = items.bit_length()
     weight_bits = int(near.weight.max(initial=1) * _WEIGHTS[0]).bit_length()
-    popular = np.minimum(fill + lengths, items)
-    cells = [(np.repeat(requests, popular) << bits | ranges(0 * popular, popular)) << weight_bits]
+    popular = np.minimum(size + lengths, len(distinct))
+    filling = distinct[ranges(0 * popular, popular)]
+    cells = [(np.repeat(requests, popular) << bits | filling) << weight_bits]
     for back in range(LAST):
         some = requests[lengths > back]
         item = history[offsets[some + 1] - 1 - back]

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from llm4rec_bench.errors import nearest_hint, shown
-from llm4rec_bench.run.format import LONGEST_ID, MOST_ITEMS, STATUSES, Dropped, Fault, Row
+from llm4rec_bench.ids import LONGEST_ID
+from llm4rec_bench.run.format import MOST_ITEMS, STATUSES, Dropped, Fault, Row
 
 _PLACE = re.compile(r" - at `\$\.?(?P<field>[a-z_0-9.\[\]]*)`\Z")
 _MISSING_FIELD = re.compile(r"Object missing required field `(?P<name>\w+)`\Z")

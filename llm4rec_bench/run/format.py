@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from llm4rec_bench.ids import LONGEST_ID
 from llm4rec_bench.split import TEST
 from llm4rec_bench.task import FORMAT
 
@@ -23,8 +24,6 @@ LARGEST_RUN = 8 << 30
 MOST_ROWS = 10_000_000
 MOST_RUNS = 100
 MOST_ITEMS = 100
-LONGEST_ID = 512
-"""Characters of a request or item id."""
 
 Status = Literal["ok", "parse_error", "refusal", "truncated", "timeout", "api_error", "fallback"]
 STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm4rec_bench.ids import Ids
-from llm4rec_bench.run.format import FAILED, LONGEST_ID, STATUSES, Dropped, Row, unsound
+from llm4rec_bench.ids import LONGEST_ID, Ids
+from llm4rec_bench.run.format import FAILED, STATUSES, Dropped, Row, unsound
 from llm4rec_bench.run.judge import judged_row
 from llm4rec_bench.run.lines import Block
 from llm4rec_bench.run.plain import EMPTY, Lists, in_rows, no_lists, plain_lists

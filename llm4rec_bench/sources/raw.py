@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from llm4rec_bench.errors import TaskDataError, nearest_hint, printable, shown
+from llm4rec_bench.ids import LONGEST_ID
 from llm4rec_bench.interactions import LOG_SCHEMA
 
 _UNREADABLE = (
@@ -131,9 +132,14 @@ def checked(data: RawData, copy: RawCopy) -> RawData:
     ):
         for key in keys:
             column = table[key]
-            bad = pc.or_(pc.equal(pc.binary_length(column), 0), pc.match_substring(column, "\0"))
+            length = pc.binary_length(column)
+            bad = pc.or_(pc.equal(length, 0), pc.match_substring(column, "\0"))
             if column.null_count or pc.any(bad).as_py():
                 raise TaskDataError(f"{copy.path}: {name} holds an empty or broken {key}")
+            if (pc.max(length).as_py() or 0) > LONGEST_ID:
+                raise TaskDataError(
+                    f"{copy.path}: {name} holds a {key} of more than {LONGEST_ID} bytes"
+                )
     if data.log["timestamp"].null_count and not data.in_row_order:
         raise TaskDataError(f"{copy.path}: {data.log_name} holds an event without a time")
     catalogue = data.items["item_id"]

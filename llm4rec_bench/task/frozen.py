@@ -184,13 +184,16 @@ class Task:
     def to_datasets(self) -> dict[str, datasets.Dataset]:
         """Each table as a `datasets.Dataset`, as `datasets.load_dataset` reads it from the Hub.
 
-        Raises UsageError where that library is not installed.
+        Descriptions are left out where they are not on this machine. Raises UsageError where
+        that library is not installed.
         """
         try:
             from datasets import Dataset
         except ImportError:
             raise UsageError("datasets is not installed; pip install datasets") from None
-        return {name: Dataset(self.table(name)) for name in self.manifest.tables}
+        missing = {tables.DESCRIPTIONS} if self.lacks_descriptions else set()
+        here = [name for name in self.manifest.tables if name not in missing]
+        return {name: Dataset(self.table(name)) for name in here}
 
     def requests(self, split: str = TEST, track: str = RETRIEVAL, run: int = 0) -> Requests:
         """The requests of a split with the candidates that run number `run` of a track sees."""

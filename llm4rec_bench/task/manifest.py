@@ -18,6 +18,7 @@ LARGEST_MANIFEST = 1 << 22
 """Bytes of a manifest beyond which it is not read."""
 
 Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+CountName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,64}\Z")]
 
 
 class TableEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,8 +57,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: TaskId
     tables: dict[str, TableEntry]
     tracks: dict[TrackName, Digest]
-    counts: dict[str, int]
-    facts: dict[str, float] = {}
+    counts: dict[CountName, Annotated[int, msgspec.Meta(ge=0)]]
+    facts: dict[CountName, float] = {}
     """What the tables amount to, see `freeze.facts`."""
     examples: list[Example] = []
     hub: HubPin | None = None

@@ -14,7 +14,7 @@ from llm4rec_bench.files import read_bounded
 from llm4rec_bench.metrics import Metric, parse_metric
 from llm4rec_bench.pools import PERMUTATIONS, FirstStage, Negatives
 from llm4rec_bench.split import SplitRule
-from llm4rec_bench.task.source import Descriptions, Source
+from llm4rec_bench.task.source import Descriptions, Source, Url
 
 RECIPE = "task.toml"
 LARGEST_RECIPE = 1 << 18
@@ -37,7 +37,7 @@ class Licence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Under which terms the data may be used, and whether they may be published again."""
 
     name: str
-    url: str
+    url: Url
     redistribute: bool
     notice: str = ""
 

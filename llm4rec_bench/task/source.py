@@ -10,16 +10,22 @@ from urllib.parse import urlsplit
 import msgspec
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z", max_length=500)]
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file at its publisher's."""
+    """A file at its publisher's, by an address that ends with its name."""
 
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://")]
+    url: Url
     sha256: Sha256 | None = None
     """None where no digest is published: then the task's own digests are the check."""
     bytes: int = 0
     """Its size, for the progress bar; 0 where unknown."""
+
+    def __post_init__(self) -> None:
+        """Refuse an address whose file would go who knows where."""
+        if not _is_file_name(self.file):
+            raise ValueError(f"url: expected one that ends with a file's name, found {self.url!r}")
 
     @property
     def file(self) -> str:
@@ -143,6 +149,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse tables that nobody reads, or none where one is read."""
+        if len({origin.file for origin in self.origin}) < len(self.origin):
+            raise ValueError("source.origin: two files have the same name")
         if (self.reader == "table") != (self.log is not None) or (self.items and not self.log):
             raise ValueError('source.log, and source.items if any, go with reader = "table"')
 

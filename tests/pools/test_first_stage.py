@@ -57,9 +57,10 @@ def plain(
             heaviest = sorted(near[item], key=lambda one, of=near[item]: (-of[one], place[one]))
             for other in heaviest[:kept]:
                 score[other] += near[item][other] * (60 // recency)
+        shown = {text[item] for item in history}
         pool: dict[int, int] = {}
         for item in sorted(place, key=lambda item, of=score: (-of[item], place[item])):
-            if item not in history:
+            if text[item] not in shown:
                 pool.setdefault(text[item], item)
         pools.append(list(pool.values())[:size])
     if short := sum(len(pool) < size for pool in pools):
@@ -205,6 +206,10 @@ def test_a_catalogue_that_is_too_small_is_refused() -> None:
     for text, history in ((range(4), [0, 1, 2]), ([0, 0, 1, 1], [2, 3])):
         with pytest.raises(TaskDataError, match=r"stage of 2 cannot be filled: .* smaller"):
             ours(2, [[0, 1, 2, 3]], [history, []], text)
+
+
+def test_what_is_shown_like_an_item_seen_is_no_candidate() -> None:
+    assert ours(2, [[0, 1, 2, 3]], [[0]], [7, 8, 7, 9]).tolist() == [[1, 3]]
 
 
 @pytest.mark.parametrize("together", [1, 1 << 24])
