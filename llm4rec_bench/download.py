@@ -64,6 +64,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_MOST = 10**12
+"""The largest number that a stranger's manifest may tell of what cannot be counted again."""
+
+
 class Watcher(Protocol):
     """Is told what a download does; the command line shows it."""
 
@@ -178,15 +182,15 @@ def adopt(
 
 
 def _published(pin: HubPin, folder: Path) -> tuple[Task, Manifest]:
-    """The task that was fetched, and its manifest with every number counted anew."""
+    """The task that was fetched, and its manifest with all that can be counted counted anew."""
     try:
         task = open_task(folder)
         task.verify()
         if task.lacks_descriptions:
             raise TaskDataError("its descriptions are missing")
         tables_of = {name: task.table(name) for name in task.manifest.tables}
-        counts = task.manifest.counts | sizes_of(tables_of)
-        manifest = manifest_of(task.recipe, tables_of, counts)
+        told = {name: n for name, n in task.manifest.counts.items() if 0 <= n <= _MOST}
+        manifest = manifest_of(task.recipe, tables_of, told | sizes_of(tables_of))
     except TaskDataError as error:
         said = str(error).replace(f"{folder}/", "")
         raise TaskDataError(

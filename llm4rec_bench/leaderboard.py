@@ -74,9 +74,7 @@ class Entry(NamedTuple):
 
 
 def save_scores(folder: Path, scores: Iterable[Score]) -> None:
-    """Write a submission's `scores.json`; CardRefused where its card is of another folder."""
-    if (folder / CARD).exists():
-        _card_of(folder)
+    """Write a submission's `scores.json`."""
     ordered = sorted(scores, key=lambda score: (score.task, score.track))
     encoded = msgspec.json.encode(SavedScores(FORMAT, ordered))
     replace_text(folder / SCORES, msgspec.json.format(encoded, indent=1).decode() + "\n")
@@ -90,7 +88,7 @@ def read_entries(submissions: Path) -> list[Entry]:
 
 def read_submission(folder: Path) -> list[Entry]:
     """The entries of one submission, each with a run file beside it; CardRefused if unsound."""
-    card = _card_of(folder)
+    card = card_of(folder)
     entries = [Entry(card, score) for score in _saved(folder).scores]
     for entry in entries:
         if entry.score.task not in card.tasks:
@@ -100,7 +98,8 @@ def read_submission(folder: Path) -> list[Entry]:
     return entries
 
 
-def _card_of(folder: Path) -> Card:
+def card_of(folder: Path) -> Card:
+    """The card of a submission's folder; CardRefused where it is unsound or another folder's."""
     card = read_card(folder)
     if card.name != folder.resolve().name:
         raise CardRefused(f"{folder / CARD}: name {card.name!r} is not the folder's name")

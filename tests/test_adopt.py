@@ -34,7 +34,7 @@ from tests.hubserver import Repository
 from tests.sources.test_layouts import FILMS as INVENTED
 from tests.sources.test_layouts import READER, grouplens_files, write_folder, write_zip
 from tests.sources.test_origin import Publisher, closed_port
-from tests.test_download import SMALL, TABLES, TASK, Told, World
+from tests.test_download import SMALL, TABLES, TASK, Told, World, stop_before
 from tests.test_publish import FILMS, REPOSITORY, Desk, asked_hub, said
 
 # How the client itself sends large files.
@@ -173,16 +173,57 @@ def test_adopting_again_is_the_same(stranger: Stranger) -> None:
     assert stranger.left() == before
 
 
-def test_one_s_own_frozen_task_of_the_same_tables_gets_the_pin(stranger: Stranger) -> None:
+def own(stranger: Stranger, hub: HubPin | None = None) -> None:
+    """Put a task of the same tables into the store, with a recipe of one's own."""
     stranger.place.mkdir(parents=True)
     shutil.copytree(stranger.frozen() / "data", stranger.place / "data")
-    manifest = msgspec.structs.replace(stranger.task().manifest, hub=None)
+    manifest = msgspec.structs.replace(stranger.task().manifest, hub=hub)
     (stranger.place / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-    (stranger.place / "task.toml").write_bytes(
-        (stranger.recipes / FILMS / "task.toml").read_bytes()
+    recipe = (stranger.recipes / FILMS / "task.toml").read_text("utf-8")
+    (stranger.place / "task.toml").write_text(f"# mine\n{recipe}", "utf-8")
+
+
+def test_one_s_own_recipe_is_not_replaced_by_a_stranger_s(stranger: Stranger) -> None:
+    own(stranger)
+    said = stranger.refused_to_adopt()
+    assert said == (
+        f"{stranger.place}: holds {FILMS} frozen here, with a recipe of its own; move it away first"
     )
-    assert load_task(FILMS, stranger.home).manifest.hub is None
-    assert stranger.adopts().manifest.hub == stranger.pin()
+
+
+def test_what_was_adopted_from_elsewhere_stays(stranger: Stranger) -> None:
+    own(stranger, HubPin("another/films", "0" * 40))
+    assert f"holds {FILMS} of another/films" in stranger.refused_to_adopt()
+
+
+@pytest.mark.parametrize("name", ["task.toml", "data/items.parquet", "notes.md"])
+def test_a_place_with_files_and_no_manifest_is_left_alone(stranger: Stranger, name: str) -> None:
+    path = stranger.place / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    assert "holds files without a manifest.json" in stranger.refused_to_adopt()
+
+
+def test_a_newer_commit_of_the_same_tables_brings_its_recipe(stranger: Stranger) -> None:
+    stranger.adopts()
+    commit = stranger.with_recipe("Toy: invented", "Of old: invented")
+    task = stranger.adopts()
+    assert task.recipe.title.startswith("Of old")
+    assert task.manifest.hub == HubPin(REPOSITORY, commit)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_adoption_broken_off_between_its_moves_is_mended_by_the_same_command(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    stop_before(monkeypatch, step)
+    with pytest.raises(KeyboardInterrupt):
+        stranger.adopts()
+    monkeypatch.undo()
+    stranger.adopts().verify()
+    assert {path.name for path in stranger.place.iterdir()} == {
+        "task.toml", "manifest.json", "README.md", "data",
+    }  # fmt: skip
 
 
 def test_a_tag_a_branch_and_a_commit_are_revisions(stranger: Stranger) -> None:
@@ -661,7 +702,7 @@ UNTOLD = {
     "no facts": {"facts": {}},
     "other facts": {"facts": {"density": 2.0}},
     "no counts": {"counts": {}},
-    "other counts": {"counts": {"users": 5, "items": -1, "interactions": 10**17}},
+    "other counts": {"counts": {"users": 5, "items": 1, "interactions": 10**17}},
     "a moment that no clock knows": {"cut_test": 10**17},
 }
 
@@ -937,6 +978,54 @@ def test_texts_of_one_s_own_are_enough(library: Library, tmp_path: Path) -> None
     task = library.download(raw=[tmp_path / "ml-100k.zip", shelf])
     assert not task.lacks_descriptions
     assert (library.texts.asked, library.publisher.asked) == ([], [])
+
+
+def test_copies_without_texts_name_what_they_lack_and_what_to_do(
+    library: Library, tmp_path: Path
+) -> None:
+    told = Told()
+    assert library.download(told, raw=[tmp_path / "ml-100k.zip"]).lacks_descriptions
+    assert told.said[1] == f"  the descriptions also need {', '.join(TEXT_FILES)}"
+    assert told.said[2].startswith("  descriptions: ")
+    assert told.said[-1] == (
+        "the descriptions are not there yet: what reads none works, and add a folder with them "
+        "as another --raw"
+    )
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_copies_without_texts_keep_sound_descriptions_that_are_there(
+    library: Library, tmp_path: Path, sound: bool
+) -> None:
+    library.opens()
+    library.download()
+    shutil.rmtree(library.home / "raw")
+    library.texts.files.clear()
+    path = library.data / "descriptions.parquet"
+    whole = path.read_bytes()
+    if not sound:
+        path.write_bytes(whole[:-9])
+    (library.data / "items.parquet").unlink()
+    task = library.download(raw=[tmp_path / "ml-100k.zip"])
+    task.verify()
+    assert task.lacks_descriptions is not sound
+    if sound:
+        assert path.read_bytes() == whole
+
+
+def test_a_list_of_tasks_tells_where_descriptions_are_missing(
+    library: Library, monkeypatch, capfd
+) -> None:
+    library.download()
+    monkeypatch.setenv(HOME, str(library.home))
+    monkeypatch.setattr(sys, "argv", ["llm4rec-bench", "tasks"])
+    assert command_line._exit_code() == 0
+    assert "in the store, without descriptions" in " ".join(capfd.readouterr().out.split())
+
+
+def test_tables_without_descriptions_are_datasets(library: Library) -> None:
+    task = library.download()
+    assert set(task.to_datasets()) == set(task.manifest.tables) - {"descriptions"}
 
 
 def test_texts_of_one_s_own_that_were_edited_are_refused(library: Library, tmp_path: Path) -> None:

@@ -125,6 +125,15 @@ def card(tmp_path) -> Path:
     return folder
 
 
+def test_scores_are_not_saved_beside_a_card_of_another_name(bench, card, tmp_path) -> None:
+    assert bench("run", card, "--track", "ranking", "--out", card)[0] == 0
+    renamed = card.rename(tmp_path / "yours")
+    code, _, err = bench("score", "--save", renamed)
+    assert code == 1
+    assert "is not the folder's name" in err
+    assert not (renamed / "scores.json").exists()
+
+
 def test_run_writes_a_file_for_each_track_and_keeps_finished_ones(bench, card) -> None:
     code, out, _ = bench("run", card)
     assert code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from filelock import FileLock
 
 from llm4rec_bench import Task, TaskDataError, UsageError, load_task
+from llm4rec_bench.cli.bars import DownloadBar
 from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of, write_manifest
 from llm4rec_bench.store import HOME
@@ -162,6 +164,19 @@ class Loud:
 
 download("small-v1", home, watcher=Loud())
 """
+
+
+def stop_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """End the process, as far as one can from inside, at a move out of a task written in full."""
+    replace, moves = os.replace, itertools.count()
+
+    def once(old: str | Path, new: str | Path) -> None:
+        if Path(old).parent.name == ".frozen" and next(moves) == step:
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", once)
+
 
 TABLES = [f"tasks/{SMALL}/data/{name}.parquet" for name in ALL]
 
@@ -542,3 +557,33 @@ def test_all_that_killed_downloads_left_is_swept(world: World, tmp_path: Path) -
         path.write_bytes(b"half")
     world.download()
     assert world.left() == sorted(["raw/small-v1/ml-100k.zip", *TABLES])
+
+
+def test_tables_that_a_killed_swap_left_aside_are_found_and_nothing_asked(world: World) -> None:
+    world.download()
+    before = world.left()
+    world.data.rename(world.data.with_name(".data-replaced"))
+    world.publisher.files.clear()
+    (world.home / "raw" / SMALL / "ml-100k.zip").unlink()
+    told = Told()
+    world.download(told).verify()
+    assert told.said == [
+        f"store: {SMALL} is not in {world.home}",
+        f"store: {SMALL} verified in {world.home}",
+    ]
+    assert world.left() == [name for name in before if name.startswith("tasks")]
+
+
+def test_offline_is_said_only_where_it_was_given(world: World) -> None:
+    world.knows(origin=None)
+    said = world.refused()
+    assert "--offline" not in said
+    assert "the recipe names no publisher and no mirror" in said
+
+
+def test_what_strangers_write_reaches_no_terminal_as_escapes(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with DownloadBar() as bar:
+        bar.say("one\x1b]0;x\x07[red]\ntwo\u202e")
+    assert capfd.readouterr().err == "one\\x1b]0;x\\x07[red]\ntwo\\u202e\n"

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from llm4rec_bench import TaskDataError, UsageError, load_task
 from llm4rec_bench.store import default_home
+from llm4rec_bench.task import tables
+from tests.test_download import stop_before
 
 TASK = "my-films-v1"
 
@@ -227,9 +232,9 @@ def test_the_store_then_holds_everything_about_the_task(bench: Bench, mine: Mine
     card = (place / "README.md").read_text()
     assert "# My films" in card
     assert "Invented." in card
-    tables = {path.stem for path in (place / "data").iterdir()}
-    assert tables == set(manifest["tables"])
-    assert tables == {
+    names = {path.stem for path in (place / "data").iterdir()}
+    assert names == set(manifest["tables"])
+    assert names == {
         "interactions", "items", "requests", "targets", "descriptions",
         "candidates-ranking", "candidates-ranking-popular", "candidates-reranking",
     }  # fmt: skip
@@ -424,12 +429,15 @@ def test_events_may_lie_before_1970(bench: Bench, mine: Mine, split: str) -> Non
 
 
 @pytest.mark.parametrize("plot", ["", "In 2049 it swam."], ids=["blank", "of the future"])
-def test_no_description_may_be_left(bench: Bench, mine: Mine, plot: str) -> None:
+def test_texts_of_one_s_own_are_kept_unless_they_are_blank(
+    bench: Bench, mine: Mine, plot: str
+) -> None:
     films = dict.fromkeys(str(row[1]) for row in events())
     rows = [(film, f"Film {film}", "", "", plot) for film in films]
     write_csv(mine.items, ("code", "name", "made", "kinds", "plot"), *rows)
     done(bench("freeze", mine.recipe, *mine.raw))
-    assert load_task(TASK).manifest.counts["described_items"] == 0
+    counts = load_task(TASK).manifest.counts
+    assert counts["described_items"] == (counts["items"] if plot else 0)
 
 
 # What goes wrong.
@@ -594,3 +602,152 @@ def test_a_task_that_is_gone_is_not_listed_and_not_opened(bench: Bench, mine: Mi
     assert TASK not in done(bench("tasks"))
     with pytest.raises(UsageError, match=TASK):
         load_task(TASK)
+
+
+# What lay there before, and what else happens meanwhile.
+
+
+def test_a_folder_of_other_data_is_not_replaced(bench: Bench, mine: Mine) -> None:
+    out = mine.folder / "out"
+    (out / "data").mkdir(parents=True)
+    for name in ("notes.txt", "x.parquet"):
+        path = out / "data" / name
+        path.write_text("mine")
+        said = refused(bench("freeze", mine.recipe, *mine.raw, "--out", out), 2)
+        assert f"{out / 'data'}: " in said
+        assert "move it away, or name another folder" in said
+        assert path.read_text() == "mine"
+        path.unlink()
+    done(bench("freeze", mine.recipe, *mine.raw, "--out", out))
+    (out / "data" / "notes.txt").write_text("mine")
+    assert "holds notes.txt" in refused(bench("freeze", mine.recipe, *mine.raw, "--out", out), 2)
+
+
+def test_a_card_of_one_s_own_is_not_overwritten(bench: Bench, mine: Mine) -> None:
+    folder = mine.folder / "recipe"
+    folder.mkdir()
+    mine.recipe.rename(folder / "task.toml")
+    (folder / "README.md").write_text("# Mine")
+    for words in ([folder], [folder / "task.toml", "--out", folder]):
+        said = refused(bench("freeze", *words, *mine.raw), 2)
+        assert f"{folder / 'README.md'}: is not the card of a frozen task" in said
+    assert (folder / "README.md").read_text() == "# Mine"
+    assert {path.name for path in folder.iterdir()} == {"README.md", "task.toml"}
+    assert TASK not in done(bench("tasks"))
+
+
+@pytest.mark.parametrize("before", ["nothing", "another task"])
+@pytest.mark.parametrize("place", ["store", "out"])
+@pytest.mark.parametrize("step", range(4))
+def test_freezing_broken_off_between_its_moves_is_mended_by_the_same_command(
+    bench: Bench, mine: Mine, monkeypatch: pytest.MonkeyPatch, step: int, place: str, before: str
+) -> None:
+    out = default_home() / "tasks" / TASK if place == "store" else mine.folder / "out"
+    words = ["freeze", mine.recipe, *mine.raw, "--replace"]
+    words += ["--out", out] if place == "out" else []
+    if before == "another task":
+        done(bench(*words))
+        mine.write_events(events(seed=2))
+    with monkeypatch.context() as broken:
+        stop_before(broken, step)
+        assert bench(*words)[0] == 130
+    done(bench(*words))
+    load_task(out).verify()
+    assert {path.name for path in out.iterdir()} == {
+        "task.toml", "manifest.json", "README.md", "data",
+    }  # fmt: skip
+
+
+HOLDS = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(2)
+"""
+
+
+def test_freezing_waits_for_whoever_works_on_the_task(bench: Bench, mine: Mine) -> None:
+    place = default_home() / "tasks"
+    place.mkdir(parents=True)
+    words = [sys.executable, "-c", HOLDS, str(place / f"{TASK}.lock")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        code, _, err = bench("freeze", mine.recipe, *mine.raw)
+    assert code == 0
+    assert "another process" in err
+    load_task(TASK).verify()
+
+
+def test_tables_that_vanish_while_they_are_written_are_not_swapped_in(
+    bench: Bench, mine: Mine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(bench("freeze", mine.recipe, *mine.raw))
+    first = load_task(TASK).manifest
+    write = tables.write_table
+
+    def swept(path: Path, table: pa.Table) -> None:
+        write(path, table)
+        if path.stem == "items":
+            path.unlink()
+
+    mine.write_events(events(seed=2))
+    with monkeypatch.context() as broken:
+        broken.setattr(tables, "write_table", swept)
+        said = refused(bench("freeze", mine.recipe, *mine.raw, "--replace"))
+    assert "items was removed while the task was written" in said
+    assert load_task(TASK).manifest == first
+    load_task(TASK).verify()
+
+
+# What is told of it.
+
+
+def test_a_summary_tells_what_it_froze_to_and_what_is_next(bench: Bench, mine: Mine) -> None:
+    mine.write_events([*events(), *events()[:3], ("99", "000", 1, 1_600_000_000)])
+    out = done(bench("freeze", mine.recipe, *mine.raw))
+    summary = out.split("The first line of a run file")[0]
+    counts = load_task(TASK).manifest.counts
+    assert f"{counts['users']:,} users, {counts['items']:,} items" in summary
+    assert f"{counts['requests_test']:,} test" in summary
+    assert "3 repeated interactions" in summary
+    assert "described: 100.0% of items" in summary
+    assert "events from 2020-09-" in summary
+    assert "warning" not in summary
+    assert f"next: llm4rec-bench run CARD --task {TASK}\n" in summary
+
+
+def test_the_next_command_names_a_folder_that_is_not_in_the_store(bench: Bench, mine: Mine) -> None:
+    out = mine.folder / "a b"
+    said = done(bench("freeze", mine.recipe, *mine.raw, "--out", out))
+    assert f"next: llm4rec-bench run CARD --task '{out}'\n" in said
+
+
+def test_times_in_another_unit_are_warned_of(bench: Bench, mine: Mine) -> None:
+    mine.write_events([(*row[:3], int(str(row[3])) // 1000) for row in events()])
+    assert "are the times in another unit?" in done(bench("freeze", mine.recipe, *mine.raw))
+
+
+def test_a_log_without_times_tells_no_days(bench: Bench, mine: Mine) -> None:
+    mine.write_recipe(order="row")
+    assert "events from" not in done(bench("freeze", mine.recipe, *mine.raw))
+
+
+@pytest.mark.parametrize("name", ["task.toml", "manifest.json"])
+def test_a_damaged_task_does_not_hide_the_others(bench: Bench, mine: Mine, name: str) -> None:
+    done(bench("freeze", mine.recipe, *mine.raw))
+    (default_home() / "tasks" / TASK / name).write_text("{")
+    lines = done(bench("tasks")).splitlines()
+    assert "damaged" in next(line for line in lines if TASK in line)
+    assert any("toy-v1" in line for line in lines)
+
+
+def test_ids_are_listed_whole(bench: Bench, mine: Mine) -> None:
+    task_id = "films-that-my-friends-and-i-have-watched-v1"
+    mine.write_recipe(task_id=task_id)
+    mine.recipe.write_text(
+        mine.recipe.read_text().replace('domain = "films"', f'domain = "{"films " * 12}"')
+    )
+    done(bench("freeze", mine.recipe, *mine.raw))
+    assert task_id in done(bench("tasks"))

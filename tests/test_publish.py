@@ -245,13 +245,35 @@ def test_files_of_others_stay_but_their_tables_go(desk: Desk) -> None:
     foreign = {"notes.md": b"notes", "data/notes.txt": b"notes"}
     tables = {"data/items.parquet": b"old", "data/more/x.parquet": b"", "data/train.parquet": b"x"}
     desk.server.repositories[REPOSITORY] = Repository()
-    desk.repository.commit({".gitattributes": b"", **foreign, **tables})
+    family = {"task.toml": b"", "manifest.json": b'{"format": "older", "task": "films-v0"}'}
+    desk.repository.commit({".gitattributes": b"", **family, **foreign, **tables})
     done = desk.publish()
     tree = desk.tree(done.commit)
     assert desk.committed() == [done.commit]
     assert {path: tree[path] for path in foreign} == foreign
     ours = {f"data/{name}.parquet" for name in desk.task().manifest.tables}
     assert {path for path in tree if path.endswith(".parquet")} == ours
+
+
+HELD: dict[str, tuple[dict[str, bytes], str]] = {
+    "no task": ({}, "other tables"),
+    "a manifest alone": ({"manifest.json": b'{"task": "films-v1"}'}, "other tables"),
+    "a damaged manifest": ({"manifest.json": b"{", "task.toml": b""}, "other tables"),
+    "another task": ({"manifest.json": b'{"task": "films-of-x-v1"}', "task.toml": b""},
+                     '"films-of-x-v1"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("held", "named"), HELD.values(), ids=HELD.keys())
+def test_tables_of_another_task_are_not_removed(
+    desk: Desk, held: dict[str, bytes], named: str
+) -> None:
+    desk.server.repositories[REPOSITORY] = Repository()
+    before = desk.repository.commit({"data/train.parquet": b"x", **held})
+    refused = desk.refused(UsageError)
+    assert refused.startswith(f"{REPOSITORY} holds {named}, which publishing {FILMS} would remove")
+    assert desk.repository.refs["main"] == before
+    assert (desk.repository.tags, desk.pin()) == ({}, None)
 
 
 def test_files_that_are_not_large_to_the_hub_are_compared_as_git_does(desk: Desk) -> None:
@@ -475,6 +497,7 @@ def test_a_name_that_is_no_repository_is_refused(desk: Desk, name: str) -> None:
     [
         ({"redistribute": "false"}, "its licence, Apache-2.0, forbids to redistribute the data"),
         ({"lifecycle": '"draft"'}, "while it is a draft"),
+        ({"lifecycle": '"draft"'}, 'put lifecycle = "current" at the top of its recipe, task.toml'),
     ],
 )
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -291,7 +291,7 @@ def tweets_by_time() -> Split:
     asked: dict[str, dict[str, tuple[list[str], str, int]]] = {}
     for split, before, after in (("validation", train, held), ("test", visible, future)):
         histories = by_user(before, salt_of(TWEETINGS))
-        catalogue = {event[1] for event in before}
+        catalogue = {film for film, n in Counter(event[1] for event in before).items() if n >= 5}
         asked[split], short, outside = {}, 0, 0
         for user, mine in by_user(after, salt_of(TWEETINGS)).items():
             _, film, when = mine[0]

@@ -278,10 +278,10 @@ def test_what_follows_a_request_leaves_no_trace(rows, seed) -> None:
 
 def test_the_core_of_a_global_time_task_is_decided_before_the_cut() -> None:
     # Item x reaches two users only after the cut, so the 2-core must not hold it.
-    past = ["au0", "av1", "ax2", "bu0", "bv1", "cu0", "cv1", "cw2", "du0", "dw1"]
+    past = ["au0", "av1", "ax2", "bu0", "bv1", "bw1", "cu0", "cv1", "cw2", "du0", "dw1"]
     future = ["bx9", "dv9", "aw9"]
     log = made([(user, item, int(when), None) for user, item, when in past + future])
-    outcome = hold_out(log, GlobalTime(0.77, 0.7, 1), k_core=2)
+    outcome = hold_out(log, GlobalTime(0.79, 0.7, 1), k_core=2)
     assert outcome.counts["cut_test"] == 9
     x = log.item_ids.to_pylist().index("x")
     assert x not in log.item[outcome.train | outcome.validation]
@@ -297,3 +297,44 @@ def test_a_rule_that_leaves_nothing_says_what_to_loosen() -> None:
     log = made([("a", "u", 0, None), ("b", "u", 1, None)])
     with pytest.raises(TaskDataError, match="loosen k_core"):
         hold_out(log, LeaveOneOut(), 0)
+
+
+@given(logs, st.integers(2, 3))
+def test_held_out_events_do_not_decide_who_is_in_the_core(rows, k_core) -> None:
+    log = made(rows)
+    outcome = held_out(log, LeaveOneOut(), k_core)
+    if outcome is None:
+        return
+    users, items = np.bincount(log.user[outcome.train]), np.bincount(log.item[outcome.train])
+    assert min(users[users > 0]) >= k_core
+    assert min(items[items > 0]) >= k_core
+    for name, held in outcome.held.items():
+        assert (users[log.user[held.target]] >= k_core).all(), name
+        assert (items[log.item[held.target]] >= k_core).all(), name
+    assert (items[log.item[outcome.validation]] >= k_core).all()
+
+
+def test_an_item_that_needs_a_target_to_be_in_the_core_is_not_in_it() -> None:
+    # Of x, one event is visible and the other is the last of c: a core of two lacks one.
+    orders = {"a": "xuvwyz", "b": "vwyzu", "c": "wyzuvx", "d": "yzuvw"}
+    log = made(
+        [(user, item, n, None) for user, items in orders.items() for n, item in enumerate(items)]
+    )
+    outcome = hold_out(log, LeaveOneOut(), 2)
+    codes = log.item[outcome.train | outcome.validation]
+    assert {log.item_ids[code].as_py() for code in codes.tolist()} == set("uvwyz")
+    assert outcome.counts["test_targets_without_visible_event"] == 1
+    asked = [log.user_ids[code].as_py() for code in log.user[outcome.held[TEST].target].tolist()]
+    assert asked == ["a", "b", "d"]
+
+
+def test_validation_by_time_asks_for_no_item_that_is_in_the_core_by_later_events() -> None:
+    # y has one event before the validation cut and two after it.
+    rows = [(user, item, n, None) for user in "abcd" for n, item in enumerate("uvw")]
+    rows += [("a", "y", 3, None), ("b", "y", 20, None), ("c", "y", 21, None)]
+    rows += [("d", "u2", 22, None), ("a", "w2", 40, None), ("b", "w2", 41, None)]
+    log = made(rows)
+    outcome = held_out(log, GlobalTime(0.9, 0.7, 1), k_core=2)
+    if outcome is not None:
+        asked = {log.item_ids[code].as_py() for code in log.item[outcome.held[VALIDATION].target]}
+        assert "y" not in asked

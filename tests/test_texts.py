@@ -20,6 +20,7 @@ from llm4rec_bench.sources import RawData, generate_toy
 from llm4rec_bench.store import recipes_folder
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task import read_recipe, tables
+from llm4rec_bench.task.source import Descriptions
 from llm4rec_bench.texts import CONDITIONS, displayed, item_texts, until
 from tests.scoring.test_score import write_run
 
@@ -252,7 +253,8 @@ def frozen_with(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, int]]:
     given = [texts.get(row["item_id"], row["text"]) for row in RAW.descriptions.to_pylist()]
     place = RAW.descriptions.schema.get_field_index("text")
     descriptions = RAW.descriptions.set_column(place, "text", pa.array(given))
-    frozen, counts = freeze(RECIPE, RawData(RAW.log, RAW.items, descriptions))
+    joined = msgspec.structs.replace(RECIPE, descriptions=Descriptions("wikipedia-movie-data"))
+    frozen, counts = freeze(joined, RawData(RAW.log, RAW.items, descriptions))
     table = frozen["descriptions"]
     return dict(zip(table["item_id"].to_pylist(), table["text"].to_pylist(), strict=True)), counts
 
@@ -355,3 +357,13 @@ def test_methods_that_read_no_descriptions_work_without_them(without: Task, tmp_
     )  # fmt: skip
     execute(card, without, "retrieval", tmp_path / "run.jsonl")
     assert score(read_run(tmp_path / "run.jsonl", without)).metrics["ndcg@10"].value > 0
+
+
+def test_texts_that_came_with_the_items_are_left_as_they_are() -> None:
+    texts = pa.array(["It won in 2090."] * RAW.descriptions.num_rows)
+    place = RAW.descriptions.schema.get_field_index("text")
+    frozen, counts = freeze(
+        RECIPE, RawData(RAW.log, RAW.items, RAW.descriptions.set_column(place, "text", texts))
+    )
+    assert set(frozen["descriptions"]["text"].to_pylist()) == {"It won in 2090."}
+    assert "descriptions_without_sentences_of_the_future" not in counts

@@ -186,13 +186,12 @@ def score(
     elif model is not None:
         raise click.BadParameter("--model names a row of --prices")
     if save:
-        from llm4rec_bench.leaderboard import SCORES, read_submission, save_scores
-        from llm4rec_bench.submission import read_card
+        from llm4rec_bench.leaderboard import SCORES, card_of, read_submission, save_scores
 
         for folder in files:
             if not folder.is_dir():
                 raise click.BadParameter(f"--save takes submission folders, not {folder}")
-            read_card(folder)  # an entry without a sound card is not scored in vain
+            card_of(folder)  # an entry without a sound card is not scored in vain
     saved: dict[Path, list[Score]] = {}
 
     def told(path: Path, found: Score) -> None:

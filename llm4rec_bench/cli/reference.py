@@ -74,7 +74,8 @@ def _terms(recipe: Recipe) -> str:
     if is_embedded(recipe.id):
         return "ships with the package"
     if recipe.licence.redistribute:
-        return f"may be published again ({recipe.licence.name})"
+        texts = "" if recipe.descriptions is None else "; descriptions CC BY-SA 4.0"
+        return f"may be published again ({recipe.licence.name}{texts})"
     return "rebuilt from the publisher's files; may not be published again"
 
 

@@ -57,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: TaskId
     tables: dict[str, TableEntry]
     tracks: dict[TrackName, Digest]
-    counts: dict[CountName, Annotated[int, msgspec.Meta(ge=0)]]
+    counts: dict[CountName, int]
     facts: dict[CountName, float] = {}
     """What the tables amount to, see `freeze.facts`."""
     examples: list[Example] = []

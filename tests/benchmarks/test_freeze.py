@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from llm4rec_bench.interactions import LOG_SCHEMA
 from llm4rec_bench.sources import RawData
 from llm4rec_bench.store import recipes_folder
 from llm4rec_bench.task import read_recipe, tables
+from tests.benchmarks.freezing import RESULTS
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 
@@ -62,3 +64,11 @@ def test_freezing_is_linear_in_the_rows(benchmark) -> None:
 def test_a_million_interactions_take_seconds(benchmark) -> None:
     raw = synthetic(1_000_000)
     benchmark.pedantic(frozen, args=(raw,), rounds=1)
+
+
+def test_the_committed_results_hold_what_is_promised() -> None:
+    sizes = json.loads(RESULTS.read_text())["sizes"]
+    assert sizes["1000000"]["wall"] < 10
+    assert sizes["32000000"]["peak_mb"] < 20_000
+    per_row = {int(rows): found["cpu"] / int(rows) for rows, found in sizes.items()}
+    assert per_row[32_000_000] < 2 * per_row[1_000_000]

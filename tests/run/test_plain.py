@@ -14,9 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm4rec_bench.errors import Problem
-from llm4rec_bench.ids import UNKNOWN
+from llm4rec_bench.ids import LONGEST_ID, UNKNOWN
 from llm4rec_bench.run import plain, rows
-from llm4rec_bench.ids import LONGEST_ID
 from llm4rec_bench.run.format import FAILED, LONGEST_LINE, MOST_ITEMS, STATUSES
 from llm4rec_bench.run.lines import block_of
 from llm4rec_bench.run.plain import EMPTY, plain_lists

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 
 from llm4rec_bench import TaskDataError
 from llm4rec_bench.freeze import freeze
+from llm4rec_bench.interactions import in_core, in_order
 from llm4rec_bench.sources import RawData, raw_data
 from llm4rec_bench.split import GlobalTime
 from llm4rec_bench.task import Recipe
-from llm4rec_bench.task.recipe import Filters
 from llm4rec_bench.task.source import Source
 from tests.conftest import ROOT
 
@@ -344,13 +345,10 @@ def test_movietweetings_knows_every_film_s_imdb_number(tweeted: RawData) -> None
 
 
 def test_the_core_of_movietweetings_is_the_one_found_by_other_means(tweeted: RawData) -> None:
-    rule = recipe("movietweetings", filters=Filters(k_core=5))
-    frozen, counts = freeze(rule, tweeted)
-    assert (counts["users"], counts["items"]) == (4_333, 2_414)
-    assert counts["requests_test"] == 4_333
-    assert counts["interactions"] + counts["requests_test"] == 68_055
-    assert counts["interactions_outside_core"] == 100_000 - 68_055
-    assert len(frozen["items"]) == 2_414
+    log = in_order(tweeted.log, "salt")
+    core = in_core(log, 5, np.ones(len(log), bool))
+    assert (len(np.unique(log.user[core])), len(np.unique(log.item[core]))) == (4_333, 2_414)
+    assert core.sum() == 68_055
 
 
 def test_the_cut_of_movietweetings_is_the_one_found_by_other_means(tweeted: RawData) -> None:

@@ -861,13 +861,15 @@ def test_events_below_the_least_rating_are_dropped_and_so_are_unrated_ones(tmp_p
     assert frozen["interactions"]["rating"].to_pylist() == [5.0, 4.0, 4.0, 4.5, 4.5, 4.5]
 
 
-def test_a_core_is_made_of_users_and_items_with_enough_events(tmp_path: Path) -> None:
-    orders = {"ann": "abcd", "bob": "cdab", "cem": "dbca"}
-    rows = [(user, item, n) for user, items in orders.items() for n, item in enumerate(items)]
-    rows += [("ann", "rare", 9), ("dan", "a", 9), ("dan", "rare", 8)]
-    frozen, counts = _frozen(tmp_path, events(*rows), filters={"k_core": 3})
+def test_a_core_is_made_of_users_and_items_with_enough_visible_events(tmp_path: Path) -> None:
+    orders = {"ann": "abcda", "bob": "bcdab", "cem": "cdabc", "dan": "dabcd"}
+    rows = [(user, item, n) for user, items in orders.items() for n, item in enumerate(items[:4])]
+    rows += [("eve", item, n) for n, item in enumerate("abcdx")]
+    rows += [("ann", "x", -9), ("fay", "x", -8)]
+    frozen, counts = _frozen(tmp_path, events(*rows), filters={"k_core": 2})
     assert sorted(frozen["items"]["item_id"].to_pylist()) == list("abcd")
-    assert counts["interactions_outside_core"] == 3
+    assert counts["interactions_outside_core"] == 2  # those of x that are visible
+    assert counts["test_targets_without_visible_event"] == 1  # eve's
 
 
 def test_strange_ids_survive_freezing(tmp_path: Path) -> None:
