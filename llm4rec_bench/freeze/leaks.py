@@ -29,7 +29,7 @@ UNLIKELY = 1e-6
 _Z = 5.0
 """The same as a standard deviate, two-sided."""
 
-SAMPLE = 50
+SAMPLE = 10
 """Requests of a split whose pools are made again."""
 
 NEXT_IDS = 0.2
