@@ -345,14 +345,18 @@ def test_downloading_into_a_read_only_store_says_how_to_move_it(
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     entry = tmp_path / "random"
     shutil.copytree(ROOT / "submissions" / "random", entry)
-    for path in entry.glob("ml-*"):
-        path.unlink()
+    for path in entry.glob("*.jsonl.gz"):
+        if path.name != "toy-v1.ranking.jsonl.gz":
+            path.unlink()
     saved = (entry / "scores.json").read_bytes()
     entry.chmod(0o555)
+    board = tmp_path / "submissions"
+    board.mkdir()
+    (board / "popularity").symlink_to(ROOT / "submissions" / "popularity")
     for words in (
         ["score", "--save", entry],
         ["run", entry, "--task", "toy-v1", "--track", "ranking", "--out", entry],
-        ["leaderboard", "--submissions", ROOT / "submissions", "--out", entry / "board.md"],
+        ["leaderboard", "--submissions", board, "--out", entry / "board.md"],
     ):
         code, _, err = call(*words, first=UNPRIVILEGED)
         assert code == 2

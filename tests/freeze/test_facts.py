@@ -306,7 +306,7 @@ def test_the_card_shows_every_fact(card: str, rows, facts) -> None:
         )
         at_most = f"{facts[name + NINETY]:.0f}"
         wanted[label] = (
-            f"{least} to {most}, median {median:.0f}, mean {mean:.1f}, 90 % at most {at_most}"
+            f"{least} to {most}, median {median:.1f}, mean {mean:.1f}, 90 % at most {at_most}"
         )
     shares = {
         "density": "cells of users × items that hold an event",
