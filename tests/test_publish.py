@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from llm4rec_bench.sources import generate_toy
 from llm4rec_bench.submission import read_card
 from llm4rec_bench.task import Recipe, open_task, read_manifest, read_recipe
 from llm4rec_bench.task.manifest import HubPin
-from tests.conftest import ROOT
+from tests.conftest import ROOT, real_task
 from tests.hubserver import Handler, HubServer, Repository
 from tests.sources.test_origin import closed_port
 
@@ -592,6 +593,23 @@ def test_another_process_downloads_runs_and_scores_as_on_the_frozen_tables(desk:
     execute(read_card(submission), desk.task(), "ranking", ours)
     expected = score(read_run(ours, desk.task())).metrics
     assert found == {name: interval.value for name, interval in expected.items()}
+
+
+def test_movietweetings_goes_from_one_machine_to_another_that_never_saw_its_raw_data(
+    desk: Desk,
+) -> None:
+    task = real_task("movietweetings-v1")
+    recipe = desk.recipes / task.id
+    shutil.copytree(ROOT / "tasks" / task.id, recipe)
+    (published,) = map(json.loads, said(desk.python(PUBLISH, recipe, task.folder, REPOSITORY)))
+    assert read_manifest(recipe).hub == HubPin(REPOSITORY, published[1])
+    submission = ROOT / "submissions" / "popularity"
+    arguments = desk.recipes, desk.scratch / "home", task.id, submission, desk.scratch / "run.jsonl"
+    (found,) = map(json.loads, said(desk.python(USE, *arguments)))
+    saved = json.loads((submission / "scores.json").read_text("utf-8"))["scores"]
+    (entered,) = [one for one in saved if (one["task"], one["track"]) == (task.id, "ranking")]
+    assert found == {name: by["value"] for name, by in entered["metrics"].items()}
+    assert not (desk.scratch / "home" / "raw").exists()
 
 
 LOAD = """
