@@ -96,17 +96,14 @@ def hold_out(log: Log, rule: SplitRule, k_core: int) -> Outcome:
     return outcome
 
 
-def _bounds(log: Log, keep: Mask) -> tuple[Rows, Rows]:
-    """First row and row past the last of every user that still has events in `keep`."""
-    user = log.user[keep]
-    rows = np.flatnonzero(keep)
-    starts = np.flatnonzero(np.r_[True, user[1:] != user[:-1]]) if len(user) else rows
-    stops = np.r_[starts[1:], len(user)] if len(user) else rows
-    return starts, stops
+def _bounds(log: Log) -> tuple[Rows, Rows]:
+    """First row and row past the last of every user."""
+    ends = np.searchsorted(log.user, np.arange(len(log.user_ids) + 1))
+    return ends[:-1], ends[1:]
 
 
 def _leave_one_out(log: Log, rule: LeaveOneOut, k_core: int) -> Outcome:
-    starts, stops = _bounds(log, np.ones(len(log), bool))
+    starts, stops = _bounds(log)
     asked = stops - starts >= max(rule.min_events, 3)
     start, stop = starts[asked], stops[asked]
     tied = tied_within_user(log)

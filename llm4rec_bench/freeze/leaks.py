@@ -18,10 +18,10 @@ from llm4rec_bench.errors import TaskDataError
 from llm4rec_bench.freeze.pools import Asked, pools_of
 from llm4rec_bench.interactions import Codes, ranges
 from llm4rec_bench.pools import contains
-from llm4rec_bench.split import SPLITS, TEST, VALIDATION, GlobalTime, LeaveOneOut
+from llm4rec_bench.split import SPLITS, TEST, GlobalTime, LeaveOneOut
 from llm4rec_bench.statistics import chi_square_tail
 from llm4rec_bench.task import Task
-from llm4rec_bench.texts import displayed, last_year, until
+from llm4rec_bench.texts import last_year, until
 
 UNLIKELY = 1e-6
 """p-value below which what should be chance is not."""
@@ -143,8 +143,7 @@ def _deviate(rows: npt.NDArray[np.int64]) -> float:
 
 def _made_again(task: Task) -> Iterator[str]:
     """Pools follow from what is visible, their request and its target alone; some of them do."""
-    texts = pc.dictionary_encode(displayed(task.items.table["title"], task.items.table["year"]))
-    text = texts.combine_chunks().indices.to_numpy()
+    text = task.items.text_codes
     for split in SPLITS:
         asked, rows = _some_asked(task, split)
         for name, track in task.recipe.tracks.items():
@@ -173,18 +172,18 @@ def _some_asked(task: Task, split: str) -> tuple[Asked, npt.NDArray[np.int64]]:
 
 def _same_texts(task: Task) -> Iterator[str]:
     """No candidate is shown like another, or like an item seen, so that no answer is ambiguous."""
-    texts = np.unique(np.array(task.items.texts, object), return_inverse=True)[1]
+    texts = task.items.text_codes
     for split in SPLITS:
         history, targets = task.histories(split), task.targets(split).items[:, :1]
         seen = np.sort(history.owners * len(texts) + texts[history.items])
         rows = np.arange(len(targets))[:, None]
         for name, track in task.recipe.tracks.items():
             if track.has_pools:
-                shown = np.sort(texts[task.pools(split, name)[:, 0]], axis=1)
+                pool = task.pools(split, name)[:, 0]
+                shown = np.sort(texts[pool], axis=1)
                 twice = int((shown[:, 1:] == shown[:, :-1]).any(axis=1).sum())
                 if twice:
                     yield f"{name} {split}: {twice} pools show two candidates alike"
-                pool = task.pools(split, name)[:, 0]
                 again = contains(seen, rows * len(texts) + texts[pool]) & (pool != targets)
                 if again.any():
                     yield f"{name} {split}: {int(again.sum())} candidates look like an item seen"
@@ -245,7 +244,7 @@ def _later_years(task: Task) -> Iterator[str]:
 
 def _drawn(task: Task) -> Iterator[tuple[str, str, Codes]]:
     """The pools that are drawn beside their targets."""
-    for split in (VALIDATION, TEST):
+    for split in SPLITS:
         for name, track in task.recipe.tracks.items():
             if track.negatives is not None:
                 yield split, name, task.pools(split, name)

@@ -20,9 +20,9 @@ from llm4rec_bench.interactions import Codes, Log, Rows, at_least, first_events,
 from llm4rec_bench.pools import hash_keys
 from llm4rec_bench.sources import RawData
 from llm4rec_bench.split import SPLITS, TEST, VALIDATION, Mask, Outcome, hold_out
-from llm4rec_bench.task import FORMAT, Manifest, Recipe, Task, tables
+from llm4rec_bench.task import FORMAT, Items, Manifest, Recipe, Task, tables
 from llm4rec_bench.task.manifest import TableEntry
-from llm4rec_bench.texts import displayed, last_year, until
+from llm4rec_bench.texts import last_year, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def freeze(recipe: Recipe, raw: RawData) -> tuple[dict[str, pa.Table], dict[str,
     """The tables of the task that `recipe` makes of `raw`, by name, and what was counted.
 
     Independent of the order of the rows where events have times, and for each track linear in
-    the rows and the requests.
-    Raises TaskDataError where the data cannot carry the recipe (no requests left, pools too large).
+    the rows and the requests. Raises TaskDataError where the data cannot carry the recipe (no
+    requests left, pools too large).
     """
     log, counts = _filtered(recipe, raw)
     outcome = hold_out(log, recipe.split, recipe.filters.k_core)
@@ -95,8 +95,7 @@ def _catalogue(recipe: Recipe, raw: RawData, log: Log, outcome: Outcome) -> _Cat
     table = _shaped(raw.items.take(found), tables.ITEMS)
     row_of_code = np.full(len(log.item_ids), -1, np.int32)
     row_of_code[codes[order]] = np.arange(len(codes), dtype=np.int32)
-    texts = pc.dictionary_encode(displayed(table["title"], table["year"])).combine_chunks()
-    return _Catalogue(table, row_of_code, texts.indices.to_numpy())
+    return _Catalogue(table, row_of_code, Items(table).text_codes)
 
 
 def _shaped(table: pa.Table, name: str) -> pa.Table:

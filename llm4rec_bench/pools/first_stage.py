@@ -52,6 +52,29 @@ class _Cells(NamedTuple):
         return _Cells(self.row[cells], self.column[cells], self.weight[cells])
 
 
+class _Fitted(NamedTuple):
+    """What all requests share: worked out once, for they come in many parts."""
+
+    near: _Cells
+    starts: Rows
+    """Where the neighbours of each item begin."""
+    weight_bits: int
+    """Bits of the heaviest weight that a neighbour can bring to a request."""
+    text: Codes
+    distinct: Rows
+    """Items of which none is shown like one before it."""
+
+
+def _fitted(near: _Cells, text: Codes) -> _Fitted:
+    return _Fitted(
+        near,
+        np.searchsorted(near.row, np.arange(len(text) + 1)),
+        int(near.weight.max(initial=1) * _WEIGHTS[0]).bit_length(),
+        text,
+        np.sort(np.unique(text, return_index=True)[1]),
+    )
+
+
 def retrieved(
     rule: FirstStage,
     log: tuple[Codes, Codes],
@@ -74,12 +97,13 @@ def retrieved(
     place[popular] = np.arange(len(popular))
     history, offsets = place[histories[0]], np.r_[0, np.cumsum(histories[1])]
     near = _neighbours(log[0], place[log[1]], _last_items(history, offsets), len(place))
+    fitted = _fitted(near, text[popular])
     together = max(1, _TOGETHER // max(len(place), LAST * NEIGHBOURS))
     pools = []
     for first in range(0, len(offsets) - 1, together):
         part = offsets[first : first + together + 1]
         inside, part = history[part[0] : part[-1]], part - part[0]
-        pools.append(_best(inside, part, near, text[popular], rule.size))
+        pools.append(_best(inside, part, fitted, rule.size))
     if not pools:
         return np.zeros((0, rule.size), np.int32)
     return popular[np.concatenate(pools)].astype(np.int32)
@@ -193,16 +217,17 @@ def _rank_in_row(row: Rows) -> Rows:
     return np.arange(len(row)) - np.repeat(first, np.diff(np.r_[first, len(row)]))
 
 
-def _best(history: Rows, offsets: Rows, near: _Cells, text: Codes, size: int) -> Rows:
+def _best(history: Rows, offsets: Rows, fitted: _Fitted, size: int) -> Rows:
     """The best unseen items of each request, no two with the same text."""
+    text = fitted.text
     items, requests = len(text), len(offsets) - 1
-    scored = _scored(history, offsets, near, text, size)
+    scored = _scored(history, offsets, fitted, size)
     owner = np.repeat(np.arange(requests), np.diff(offsets))
     seen = np.sort(owner * items + text[history])
     unseen = ~contains(seen, scored.row * items + text[scored.column])
     left = scored.take(unseen)
     # Of items shown alike only one is kept, so as many more may be needed.
-    ranked = _ranked(left.take(_not_too_light(left, size + items - len(np.unique(text)))))
+    ranked = _ranked(left.take(_not_too_light(left, size + items - len(fitted.distinct))))
     texts = ranked.row * items + text[ranked.column]
     row, column, _ = ranked.take(np.sort(np.unique(texts, return_index=True)[1]))
     if (np.bincount(row, minlength=requests) < size).any():
@@ -214,14 +239,12 @@ def _best(history: Rows, offsets: Rows, near: _Cells, text: Codes, size: int) ->
     return column[_rank_in_row(row) < size].reshape(requests, size)
 
 
-def _scored(history: Rows, offsets: Rows, near: _Cells, text: Codes, size: int) -> _Cells:
+def _scored(history: Rows, offsets: Rows, fitted: _Fitted, size: int) -> _Cells:
     """The neighbours of each request's last items, and as many popular ones as fill its pool."""
-    items, lengths = len(text), np.diff(offsets)
-    distinct = np.sort(np.unique(text, return_index=True)[1])
+    near, starts, weight_bits, text, distinct = fitted
+    lengths = np.diff(offsets)
     requests = np.arange(len(lengths))
-    starts = np.searchsorted(near.row, np.arange(items + 1))
-    bits = items.bit_length()
-    weight_bits = int(near.weight.max(initial=1) * _WEIGHTS[0]).bit_length()
+    bits = len(text).bit_length()
     popular = np.minimum(size + lengths, len(distinct))
     filling = distinct[ranges(0 * popular, popular)]
     cells = [(np.repeat(requests, popular) << bits | filling) << weight_bits]

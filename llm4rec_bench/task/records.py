@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llm4rec_bench.errors import UsageError
 from llm4rec_bench.ids import Ids
@@ -72,6 +73,12 @@ class Items:
     def texts(self) -> list[str]:
         """What is shown of each item, ``Title (Year)``, by row."""
         return list(displayed(self.table["title"], self.table["year"]).to_pylist())
+
+    @cached_property
+    def text_codes(self) -> Codes:
+        """A number for what is shown of each item, by row; equal where items are shown alike."""
+        texts = displayed(self.table["title"], self.table["year"])
+        return pc.dictionary_encode(texts).combine_chunks().indices.to_numpy()
 
     @cached_property
     def row_of(self) -> dict[str, int]:
