@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llm4rec_bench.errors import RunRefused as RunRefused
     from llm4rec_bench.errors import TaskDataError as TaskDataError
     from llm4rec_bench.errors import UsageError as UsageError
+    from llm4rec_bench.interactions import Log as Log
     from llm4rec_bench.run import Dropped as Dropped
     from llm4rec_bench.run import Ranking as Ranking
     from llm4rec_bench.run import Run as Run
@@ -43,6 +44,7 @@ _MODULE_OF = {
     "RunRefused": "errors",
     "TaskDataError": "errors",
     "UsageError": "errors",
+    "Log": "interactions",
     "Dropped": "run",
     "Method": "run.execute",
     "Ranking": "run",

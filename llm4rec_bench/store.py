@@ -40,6 +40,11 @@ def own_folder(task_id: str, home: Path) -> Path:
     return home / "tasks" / task_id
 
 
+def workspace(home: Path) -> Path:
+    """Where methods may keep what is dear to compute again."""
+    return home / "methods"
+
+
 def known_tasks(home: Path | None = None) -> list[str]:
     """Ids of the tasks of this package, then of those that were frozen into the store."""
     packaged, own = (

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
-from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from baselines.catalogue import best_items
+from baselines.catalogue import Scores, consumed, histories, ranked
 from llm4rec_bench import Ranking, Request, TaskView
 
 
@@ -32,28 +31,19 @@ class ALS:
     def fit(self, task: TaskView) -> None:
         """Factorise the matrix of visible events."""
         self.task = task
-        log = task.log
-        shape = (len(log.user_ids), len(task.items))
-        events = np.ones(len(log), np.float32)
-        consumed = sparse.csr_matrix((events, (log.user, log.item)), shape=shape)
         # One thread: with more, equal seeds do not give equal factors.
         with threadpool_limits(1, "blas"):
             self.model = AlternatingLeastSquares(
                 **self.params, random_state=task.seed, num_threads=1
             )
-            self.model.fit(consumed, show_progress=False)
+            self.model.fit(consumed(task), show_progress=False)
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items with the largest inner products."""
-        return [best_items(self._scores(request), request, self.task) for request in requests]
+        return ranked(requests, self.task, self._scores)
 
-    def _scores(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        history = self.task.items.rows(request.history)
-        events = np.ones(len(history), np.float32)
-        row = sparse.csr_matrix(
-            (events, (np.zeros(len(history), np.int32), history)),
-            shape=(1, len(self.task.items)),
-        )
-        user = self.model.recalculate_user(0, row).ravel()
-        scores: np.ndarray[tuple[int], np.dtype[np.float32]] = self.model.item_factors @ user
+    def _scores(self, requests: Sequence[Request]) -> Scores:
+        events = histories(requests, self.task)
+        users = self.model.recalculate_user(np.arange(len(requests)), events)
+        scores: Scores = users @ self.model.item_factors.T
         return scores

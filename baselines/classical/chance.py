@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 
-from baselines.catalogue import best_items
+from baselines.catalogue import Scores, ranked
 from llm4rec_bench import Ranking, Request, TaskView
 
 
@@ -20,9 +20,11 @@ class Chance:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """A shuffled pool, or shuffled unseen items, for each request."""
-        return [self._shuffled(request) for request in requests]
+        return ranked(requests, self.task, self._scores)
 
-    def _shuffled(self, request: Request) -> Ranking:
+    def _scores(self, requests: Sequence[Request]) -> Scores:
+        return np.stack([self._drawn(request) for request in requests])
+
+    def _drawn(self, request: Request) -> Scores:
         random = Random(f"{self.task.seed} {self.task.track} {request.request_id}")  # noqa: S311 - not a secret
-        scores = np.array([random.random() for _ in range(len(self.task.items))])
-        return best_items(scores, request, self.task)
+        return np.array([random.random() for _ in range(len(self.task.items))], np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from baselines.catalogue import best_items
+from baselines.catalogue import Scores, consumed, histories, ranked
 from llm4rec_bench import Ranking, Request, TaskView
 
 
@@ -26,11 +26,9 @@ class ItemKNN:
     def fit(self, task: TaskView) -> None:
         """Compute the neighbours of every item."""
         self.task = task
-        log, items = task.log, len(task.items)
-        shape = (len(log.user_ids), items)
-        consumed = sparse.csr_matrix((np.ones(len(log)), (log.user, log.item)), shape=shape)
-        together = (consumed.T @ consumed).tocoo()
-        users = np.asarray(consumed.sum(axis=0)).ravel()
+        events, items = consumed(task), len(task.items)
+        together = (events.T @ events).tocoo()
+        users = np.asarray(events.sum(axis=0)).ravel()
         apart = together.row != together.col
         row, column, both = together.row[apart], together.col[apart], together.data[apart]
         similarity = both / (np.sqrt(users[row] * users[column]) + self.shrink)
@@ -49,8 +47,8 @@ class ItemKNN:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items most similar to what the user has seen."""
-        return [best_items(self._scores(request), request, self.task) for request in requests]
+        return ranked(requests, self.task, self._scores)
 
-    def _scores(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        history = self.similar[self.task.items.rows(request.history)]
-        return np.asarray(history.sum(axis=0)).ravel()
+    def _scores(self, requests: Sequence[Request]) -> Scores:
+        scores: Scores = (histories(requests, self.task) @ self.similar).toarray()
+        return scores

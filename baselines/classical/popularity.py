@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from baselines.catalogue import best_items
+from baselines.catalogue import Scores, ranked
 from llm4rec_bench import Ranking, Request, TaskView
 
 
@@ -16,11 +16,14 @@ class Popularity:
     def fit(self, task: TaskView) -> None:
         """Count events."""
         self.task = task
-        self.events = task.log.events_per_item().astype(np.float64)
+        self.events = task.log.events_per_item().astype(np.float32)
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The same order for everybody, less what each has seen."""
-        return [best_items(self.events, request, self.task) for request in requests]
+        return ranked(requests, self.task, self._scores)
+
+    def _scores(self, requests: Sequence[Request]) -> Scores:
+        return np.tile(self.events, (len(requests), 1))
 
 
 class RecentPopularity:
@@ -41,13 +44,15 @@ class RecentPopularity:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The order of the request's moment."""
-        return [best_items(self._events_until(request.timestamp), request, self.task)
-                for request in requests]  # fmt: skip
+        return ranked(requests, self.task, self._scores)
 
-    def _events_until(self, moment: int | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _scores(self, requests: Sequence[Request]) -> Scores:
+        return np.stack([self._events_until(request.timestamp) for request in requests])
+
+    def _events_until(self, moment: int | None) -> Scores:
         now = self.time[-1] + 1 if moment is None else moment
         start, stop = np.searchsorted(self.time, [now - self.seconds, now])
         items = len(self.task.items)
         recent = np.bincount(self.item[start:stop], minlength=items)
         before = np.bincount(self.item[:stop], minlength=items)
-        return recent + before / (stop + 1.0)
+        return (recent + before / (stop + 1.0)).astype(np.float32)

@@ -83,6 +83,12 @@ def download(task: str, raw: tuple[Path, ...], offline: bool) -> None:
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Override a param.")
 @click.option("--out", type=FOLDER, help="Folder for the run files.  [default: runs/NAME]")
 @click.option("--compress", is_flag=True, help="Write .jsonl.gz files.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1 << 20),
+    default=1,
+    help="Hand over so many requests at once: faster, but their latency is not measured.",
+)
 @click.option("--overwrite", is_flag=True, help="Run anew and replace what is there.")
 def run(
     cards: tuple[Path, ...],
@@ -92,6 +98,7 @@ def run(
     params: tuple[str, ...],
     out: Path | None,
     compress: bool,
+    batch: int,
     overwrite: bool,
 ) -> None:
     """Run the methods of CARDS (submission folders) and write their run files.
@@ -114,16 +121,27 @@ def run(
                 suffix = "" if split == "test" else f".{split}"
                 file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
                 path = (out or Path("runs") / card.name) / file
-                _run_one(card, task, track, path, split, overwrite)
+                _run_one(card, task, track, path, split, batch, overwrite)
 
 
-def _run_one(card: Card, task: Task, track: str, path: Path, split: str, overwrite: bool) -> None:
+def _run_one(
+    card: Card, task: Task, track: str, path: Path, split: str, batch: int, overwrite: bool
+) -> None:
     from llm4rec_bench.cli.bars import RunBar
     from llm4rec_bench.run.execute import execute
+    from llm4rec_bench.store import default_home, workspace
 
     with RunBar(f"{card.name} {task.id} {track}") as bar:
         made = execute(
-            card, task, track, path, split=split, overwrite=overwrite, progress=bar.progress
+            card,
+            task,
+            track,
+            path,
+            split=split,
+            overwrite=overwrite,
+            batch=batch,
+            workspace=workspace(default_home()),
+            progress=bar.progress,
         )
     kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
     click.echo(f"{shown_path(path)}{kept}")

@@ -98,9 +98,15 @@ def execute(
     *,
     split: str = "test",
     overwrite: bool = False,
+    batch: int = 1,
+    workspace: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> bool:
     """Run a card's method and write its run file to `path` (``.gz`` is compressed).
+
+    The method is handed `batch` requests at a time; with more than one there is no latency of
+    a request to write. `workspace` is the folder in which it may keep what is dear to compute
+    again.
 
     Returns False where `path` already holds a finished run of the same card. Raises
     CardRefused where it holds another's and `overwrite` is not set, and MethodFailed
@@ -128,7 +134,7 @@ def execute(
             )
         with partial.open("a+b") as file:
             done = _continue(file, header, overwrite)
-            _write_rows(file, done, card, task, track, split, progress)
+            _write_rows(file, done, card, task, track, split, batch, workspace, progress)
             file.flush()
             os.fsync(file.fileno())
         _finish(partial, path)
@@ -202,6 +208,8 @@ def _write_rows(
     task: Task,
     track: str,
     split: str,
+    batch: int,
+    workspace: Path | None,
     progress: Progress,
 ) -> None:
     written, total = len(done), card.runs * len(task.requests(split, track))
@@ -211,15 +219,16 @@ def _write_rows(
         left = [row for row, name in enumerate(requests.ids) if (number, name) not in done]
         if not left:
             continue
-        view = task.view(track, split, card.seed + number, card.reads)
+        view = task.view(track, split, card.seed + number, card.reads, workspace)
         method = load_method(card, task.id, track)
         with _blamed(card, "while fitting"):
             method.fit(view)
-        for index in left:
-            row = _answer(method, card, requests[index], number, view)
-            file.write(msgspec.json.encode(row) + b"\n")
+        for start in range(0, len(left), batch):
+            asked = [requests[index] for index in left[start : start + batch]]
+            for row in _answers(method, card, asked, number, view):
+                file.write(msgspec.json.encode(row) + b"\n")
+                written += 1
             file.flush()
-            written += 1
             progress(written, total)
 
 
@@ -236,29 +245,37 @@ def _blamed(card: Card, when: str) -> Iterator[None]:
         ) from error
 
 
-def _answer(method: Method, card: Card, request: Request, number: int, view: TaskView) -> Row:
-    when = f"on request {shown(request.request_id)} of run {number}"
-    who = f"{card.name}: {card.system} {when}"
-    # The method gets a copy: what it does to its request must not change what is allowed.
-    handed = msgspec.structs.replace(
-        request,
-        history=list(request.history),
-        candidates=None if request.candidates is None else list(request.candidates),
-    )
-    with _blamed(card, when):
+def _answers(
+    method: Method, card: Card, requests: list[Request], number: int, view: TaskView
+) -> Iterator[Row]:
+    """The rows of some requests that are handed over together."""
+    which = shown(requests[0].request_id) + (f" and {len(requests) - 1} more" * (len(requests) > 1))
+    who = f"{card.name}: {card.system} on request {which} of run {number}"
+    # The method gets copies: what it does to a request must not change what is allowed.
+    handed = [
+        msgspec.structs.replace(
+            request,
+            history=list(request.history),
+            candidates=None if request.candidates is None else list(request.candidates),
+        )
+        for request in requests
+    ]
+    with _blamed(card, f"on request {which} of run {number}"):
         start = time.perf_counter()
-        answers = method.rank([handed])
-        latency = (time.perf_counter() - start) * 1000.0
-    if not isinstance(answers, list) or len(answers) != 1:
+        answers = method.rank(handed)
+        latency = round((time.perf_counter() - start) * 1000.0, 3)
+    if not isinstance(answers, list) or len(answers) != len(requests):
         what = len(answers) if isinstance(answers, list) else type(answers).__name__
-        raise MethodFailed(f"{who}: rank returned {what}, expected a list of one Ranking")
-    (answer,) = answers
-    row = _row(answer, request, number, round(latency, 3), who)
-    _refuse_unsound(row, request, view, who)
-    return row
+        one = "one Ranking" if len(requests) == 1 else f"{len(requests)} Rankings"
+        raise MethodFailed(f"{who}: rank returned {what}, expected a list of {one}")
+    for request, answer in zip(requests, answers, strict=True):
+        who = f"{card.name}: {card.system} on request {shown(request.request_id)} of run {number}"
+        row = _row(answer, request, number, latency if len(requests) == 1 else None, who)
+        _refuse_unsound(row, request, view, who)
+        yield row
 
 
-def _row(answer: Ranking, request: Request, number: int, latency: float, who: str) -> Row:
+def _row(answer: Ranking, request: Request, number: int, latency: float | None, who: str) -> Row:
     """The row of an answer, held to the rules by which run files are read."""
     if not isinstance(answer, Ranking):
         raise MethodFailed(f"{who}: returned {type(answer).__name__}, expected a Ranking")

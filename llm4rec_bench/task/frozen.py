@@ -59,6 +59,9 @@ class TaskView:
     `items`, and `log.item_ids` are its ids."""
     descriptions: dict[str, str]
     """Text of each item that has one; empty unless `wikipedia` is read."""
+    workspace: Path | None = None
+    """A folder in which a method may keep what is dear to compute again, such as embeddings and
+    trained weights, under names of its own; None where nothing is kept."""
 
     def texts(self) -> list[str]:
         """One text for each item, by row, of all that is read; what an item lacks is left out."""
@@ -309,6 +312,7 @@ class Task:
         split: str = TEST,
         seed: int = 0,
         reads: Collection[Condition] = CONDITIONS,
+        workspace: Path | None = None,
     ) -> TaskView:
         """What a method gets to see of this task: everything but targets, and texts it reads.
 
@@ -324,7 +328,7 @@ class Task:
         read = tuple(condition for condition in CONDITIONS if condition in reads)
         return TaskView(
             self.id, track, split, seed, DEPTH, read, self.items.only(reads), self.log(split),
-            described,
+            described, workspace,
         )  # fmt: skip
 
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:
