@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +25,9 @@ from rich.progress import (
 from rich.text import Text
 
 from llm4rec_bench.errors import printable
+from llm4rec_bench.run.execute import Watcher
+from llm4rec_bench.tuning import Study, Trial
+from llm4rec_bench.tuning import Watcher as TuningWatcher
 
 _LONGEST = 10_000
 """Characters of a line that are printed."""
@@ -54,9 +60,10 @@ class _Bar:
         self._progress.stop()
 
     def _update(self, label: str, done: int, total: int) -> None:
+        label = escape(printable(label))
         if self._task is None:
-            self._task = self._progress.add_task(escape(printable(label)), total=total or None)
-        self._progress.update(self._task, completed=done, total=total or None)
+            self._task = self._progress.add_task(label, total=total or None)
+        self._progress.update(self._task, description=label, completed=done, total=total or None)
 
 
 class DownloadBar(_Bar):
@@ -83,11 +90,16 @@ class _RowsPerSecond(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.0f} rows/s")
 
 
-class RunBar(_Bar):
+_SECONDS_BETWEEN = 30.0
+"""Between two lines of a method's reports where there is no terminal."""
+
+
+class RunBar(_Bar, Watcher):
     """Shows how many rows of a run are written, how fast, and how long the rest takes."""
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self._said = time.monotonic()
         super().__init__(MofNCompleteColumn(), _RowsPerSecond())
 
     def progress(self, done: int, total: int) -> None:
@@ -95,3 +107,54 @@ class RunBar(_Bar):
         if self._task is None and 0 < done < total:
             self._console.print(f"{self.label}: continues after {done:,} of {total:,} rows")
         self._update(self.label, done, total)
+
+    def report(self, line: str) -> None:
+        """Show how far a fit is: beside the bar, or now and then in a line of its own."""
+        line = printable(line, _LONGEST)
+        if self._task is not None:
+            self._progress.update(self._task, description=escape(f"{self.label}: {line}"))
+        if not self._console.is_terminal and time.monotonic() - self._said > _SECONDS_BETWEEN:
+            self._console.print(f"{self.label}: {line}", markup=False)
+            self._said = time.monotonic()
+
+
+class TuneBar(_Bar, TuningWatcher):
+    """Shows how many trials are done, the best value so far, and how long the rest takes."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        super().__init__(MofNCompleteColumn())
+
+    def tried(self, study: Study, wanted: int) -> None:
+        """Move the bar, or print the trial where there is none."""
+        best = study.best_trial
+        so_far = "" if best is None or best.value is None else f", best {best.value:.4f}"
+        done = len(study.trials)
+        if self._task is None and 0 < done < wanted:
+            self.say(f"{self.label}: continues after {done:,} of {wanted:,} trials{so_far}")
+        elif self._task is not None:
+            self._told(study.trials[-1], f"{done}/{wanted}", so_far)
+        self._update(f"{self.label} {study.metric}{so_far}", done, wanted)
+
+    def _told(self, trial: Trial, place: str, so_far: str) -> None:
+        if trial.value is None:
+            self.say(f"{self.label} {place}: failed with {spelled(trial.params)}: {trial.error}")
+        elif not self._console.is_terminal:
+            self.say(
+                f"{self.label} {place}: {trial.value:.4f} with {spelled(trial.params)}{so_far}"
+            )
+
+    def report(self, line: str) -> None:
+        """Show how far a fit is beside the bar."""
+        if self._task is not None:
+            told = escape(f"{self.label}: {printable(line)}")
+            self._progress.update(self._task, description=told)
+
+    def say(self, line: str) -> None:
+        """Print a line; what strangers wrote in it is escaped where it does not print."""
+        self._console.print(printable(line, _LONGEST), markup=False)
+
+
+def spelled(params: Mapping[str, bool | int | float | str]) -> str:
+    """Parameters as a card spells them."""
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in params.items())

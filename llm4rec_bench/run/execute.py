@@ -45,8 +45,14 @@ class MethodFailed(BenchError):
     """A method broke off or returned what no run file may hold."""
 
 
-Progress = Callable[[int, int], None]
-"""Told how many rows are written, and how many there will be."""
+class Watcher:
+    """Told how a run comes along; this one says nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """So many rows are written of how many there will be."""
+
+    def report(self, line: str) -> None:
+        """What a method says of itself while it is fitted."""
 
 
 def load_method(card: Card, task_id: str, track: str) -> Method:
@@ -100,7 +106,7 @@ def execute(
     overwrite: bool = False,
     batch: int = 1,
     workspace: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    watcher: Watcher = Watcher(),  # noqa: B008 - it holds nothing
 ) -> bool:
     """Run a card's method and write its run file to `path` (``.gz`` is compressed).
 
@@ -134,7 +140,7 @@ def execute(
             )
         with partial.open("a+b") as file:
             done = _continue(file, header, overwrite)
-            _write_rows(file, done, card, task, track, split, batch, workspace, progress)
+            _write_rows(file, done, card, task, track, split, batch, workspace, watcher)
             file.flush()
             os.fsync(file.fileno())
         _finish(partial, path)
@@ -210,16 +216,17 @@ def _write_rows(
     split: str,
     batch: int,
     workspace: Path | None,
-    progress: Progress,
+    watcher: Watcher,
 ) -> None:
     written, total = len(done), card.runs * len(task.requests(split, track))
-    progress(written, total)
+    watcher.progress(written, total)
     for number in range(card.runs):
         requests = task.requests(split, track, number)
         left = [row for row, name in enumerate(requests.ids) if (number, name) not in done]
         if not left:
             continue
-        view = task.view(track, split, card.seed + number, card.reads, workspace)
+        seed = card.seed + number
+        view = task.view(track, split, seed, card.reads, workspace, watcher.report)
         method = load_method(card, task.id, track)
         with _blamed(card, "while fitting"):
             method.fit(view)
@@ -229,7 +236,7 @@ def _write_rows(
                 file.write(msgspec.json.encode(row) + b"\n")
                 written += 1
             file.flush()
-            progress(written, total)
+            watcher.progress(written, total)
 
 
 @contextmanager

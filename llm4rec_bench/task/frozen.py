@@ -8,7 +8,7 @@ which holds no reference to the task, its folder or its targets.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,8 @@ class TaskView:
     workspace: Path | None = None
     """A folder in which a method may keep what is dear to compute again, such as embeddings and
     trained weights, under names of its own; None where nothing is kept."""
+    report: Callable[[str], None] = field(default=lambda line: None, compare=False)
+    """Told, in a line, how far a long fit has come."""
 
     def texts(self) -> list[str]:
         """One text for each item, by row, of all that is read; what an item lacks is left out."""
@@ -313,6 +315,7 @@ class Task:
         seed: int = 0,
         reads: Collection[Condition] = CONDITIONS,
         workspace: Path | None = None,
+        report: Callable[[str], None] = lambda line: None,
     ) -> TaskView:
         """What a method gets to see of this task: everything but targets, and texts it reads.
 
@@ -328,7 +331,7 @@ class Task:
         read = tuple(condition for condition in CONDITIONS if condition in reads)
         return TaskView(
             self.id, track, split, seed, DEPTH, read, self.items.only(reads), self.log(split),
-            described, workspace,
+            described, workspace, report,
         )  # fmt: skip
 
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:

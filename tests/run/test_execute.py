@@ -22,7 +22,7 @@ import pytest
 
 from llm4rec_bench import BenchError, CardRefused, Task, read_run
 from llm4rec_bench.run import execute as execute_module
-from llm4rec_bench.run.execute import MethodFailed, execute, load_method
+from llm4rec_bench.run.execute import MethodFailed, Watcher, execute, load_method
 from llm4rec_bench.submission import Adjusted, Card
 from llm4rec_bench.task import tables
 from tests.conftest import ROOT
@@ -140,6 +140,13 @@ def test_archives_of_equal_rows_are_equal_byte_for_byte(
     assert one.stat().st_size < plain.stat().st_size / 4
 
 
+class Told(Watcher):
+    """Hands on how many rows there are."""
+
+    def __init__(self, told: Callable[[int, int], None]) -> None:
+        self.progress = told  # type: ignore[method-assign]
+
+
 def test_progress_counts_rows_that_are_on_disk(toy: Task, path: Path) -> None:
     told: list[tuple[int, int]] = []
 
@@ -148,7 +155,7 @@ def test_progress_counts_rows_that_are_on_disk(toy: Task, path: Path) -> None:
         if done % 100 == 1:
             assert len(rows(partial(path))) == 1 + done
 
-    execute(card(runs=2), toy, "ranking", path, progress=count)
+    execute(card(runs=2), toy, "ranking", path, watcher=Told(count))
     assert not differing(told, [(done, 600) for done in range(601)])
 
 
@@ -320,7 +327,7 @@ def test_a_second_writer_is_refused_while_the_first_writes(toy: Task, path: Path
                 execute(card(), toy, "ranking", path)
             refused.append(str(caught.value))
 
-    assert execute(card(), toy, "ranking", path, progress=begin_again)
+    assert execute(card(), toy, "ranking", path, watcher=Told(begin_again))
     assert len(refused) == 3
     assert len(read_run(path, toy).ranks) == 1
     assert [found.name for found in path.parent.iterdir()] == [path.name]

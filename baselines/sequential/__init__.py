@@ -1,0 +1,1 @@
+"""Methods that go by the order in which a user consumed items."""
