@@ -16,7 +16,7 @@ PACKAGE = ROOT / "llm4rec_bench"
 
 ORDER = (
     "errors files metrics statistics ids interactions split pools texts task sources freeze hub "
-    "store download publish submission run scoring compare leaderboard cli"
+    "store download publish submission run scoring compare exchange tuning leaderboard cli"
 ).split()
 
 HEAVY = {

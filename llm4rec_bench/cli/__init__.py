@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from llm4rec_bench.cli import making
+from llm4rec_bench.cli import exchange, making, tune
 from llm4rec_bench.cli.commands import cli
 from llm4rec_bench.errors import BenchError, RunRefused, printable
 
@@ -91,7 +91,7 @@ def _exit_code() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo(
-            "interrupted; rows written so far are kept, and the same command continues a run",
+            "interrupted; what is written so far is kept, and the same command goes on from there",
             err=True,
         )
         return INTERRUPTED
@@ -130,4 +130,4 @@ def _written_trace() -> str:
     return file.name
 
 
-__all__ = ["cli", "main", "making"]
+__all__ = ["cli", "exchange", "main", "making", "tune"]

@@ -141,7 +141,7 @@ def _run_one(
             overwrite=overwrite,
             batch=batch,
             workspace=workspace(default_home()),
-            progress=bar.progress,
+            watcher=bar,
         )
     kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
     click.echo(f"{shown_path(path)}{kept}")
