@@ -25,6 +25,7 @@ from llm4rec_bench.submission import CARD, Card, read_card, run_files
 from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
 from llm4rec_bench.texts import CONDITIONS
+from llm4rec_bench.tuning import check_followed
 
 SCORES = "scores.json"
 
@@ -95,6 +96,7 @@ def read_submission(folder: Path) -> list[Entry]:
             raise CardRefused(
                 f"{folder / CARD}: tasks does not name {entry.score.task}, which has a run file"
             )
+    check_followed(card, folder, [(entry.score.task, entry.score.track) for entry in entries])
     return entries
 
 

@@ -14,6 +14,7 @@ from llm4rec_bench.sources import raw_data
 from llm4rec_bench.store import recipes_folder
 from llm4rec_bench.submission import read_card, run_files
 from llm4rec_bench.task import read_manifest, read_recipe
+from llm4rec_bench.tuning import TUNING, check_followed
 from tests.conftest import ROOT, real_task
 
 SUBMISSIONS = sorted(path.parent for path in (ROOT / "submissions").glob("*/submission.toml"))
@@ -71,12 +72,22 @@ def test_every_submission_is_whole(folder: Path) -> None:
     saved = msgspec.json.decode((folder / "scores.json").read_bytes(), type=SavedScores)
     assert runs == {f"{score.task}.{score.track}" for score in saved.scores}
     assert {name.split(".")[0] for name in runs} == set(card.tasks)
-    assert len(list(folder.iterdir())) == len(runs) + 2  # the card and the scores
+    beside = {path.name for path in folder.iterdir()} - {path.name for path in run_files(folder)}
+    assert beside - {TUNING} == {"submission.toml", "scores.json"}
     for path in run_files(folder):
         assert path.stat().st_size < 5_000_000
         task, track = path.name.split(".")[:2]
         if card.system is not None:
             assert read_run(path).header.card == card.fingerprint(task, track)
+
+
+@pytest.mark.parametrize("folder", SUBMISSIONS, ids=lambda folder: folder.name)
+def test_every_card_follows_its_trials(folder: Path) -> None:
+    # Whether a tuned card must have trials is for llm4rec_bench.tuning.TRIALS_REQUIRED to say.
+    entered = [tuple(path.name.split(".")[:2]) for path in run_files(folder)]
+    check_followed(read_card(folder), folder, entered)
+    if (folder / TUNING).exists():
+        assert (folder / TUNING).stat().st_size < 5_000_000
 
 
 @pytest.mark.parametrize("name", ["random", "popularity", "recent-popularity", "item-knn", "als"])
