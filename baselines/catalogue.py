@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from functools import lru_cache
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from llm4rec_bench import Ranking, Request, TaskView
+from llm4rec_bench import CardRefused, Items, Ranking, Request, TaskView
 
 Scores = npt.NDArray[np.float32]
 """A score for every item of the catalogue, by row: shape (requests, items)."""
 
-_CELLS = 1 << 22
-"""Scores that are worked on at once: few enough for the caches, enough for BLAS."""
+_CELLS = 1 << 23
+"""Scores that are worked on at once: so few that they do not crowd memory, and so many that
+BLAS is not held up by laying out the items' factors anew for each handful of requests."""
 
 _GROUPS_PER_PLACE = 8
 """Groups of columns by which the best scores of a row are bounded, for each of its places."""
+
+_FADED = 100
+"""Half-lives after which an item counts for nothing."""
 
 
 def ranked(
@@ -31,12 +36,17 @@ def ranked(
     kept. Ties go by the row of the item, which is hash order, so neither an id nor the order
     of the candidates decides one.
     """
-    ids = task.items.ids
+    ids = _ids(task.items)
     return [
-        Ranking([ids[row] for row in rows.tolist()])
+        Ranking(ids[rows].tolist())
         for block in _blocks(requests, len(task.items))
         for rows in _best(score(block), block, task)
     ]
+
+
+@lru_cache(maxsize=1)
+def _ids(items: Items) -> npt.NDArray[np.object_]:
+    return np.array(items.ids, object)  # which hands out many at once
 
 
 def consumed(task: TaskView) -> sparse.csr_matrix:
@@ -47,18 +57,66 @@ def consumed(task: TaskView) -> sparse.csr_matrix:
 
 
 def histories(
-    requests: Sequence[Request], task: TaskView, weight: Callable[[int], Scores] = np.ones
+    requests: Sequence[Request],
+    task: TaskView,
+    weight: Callable[[int], Scores] = np.ones,
+    last: int | None = None,
 ) -> sparse.csr_matrix:
     """What the user of each of some requests has consumed: shape (requests, items), ones.
 
-    `weight` gives the cells of a history of some length, oldest first, other values.
+    `weight` gives the cells of a history of some length, oldest first, other values. With
+    `last`, a history ends with so many items and has no others.
     """
-    rows = [task.items.rows(request.history) for request in requests]
-    ends = np.cumsum([0, *map(len, rows)])
-    cells = np.concatenate([weight(len(history)) for history in rows])
-    items = np.concatenate(rows)
+    seen = [request.history[-last:] if last else request.history for request in requests]
+    items, lengths = _rows(seen, task)
+    cells = np.concatenate([weight(length) for length in lengths.tolist()])
     shape = (len(requests), len(task.items))
+    ends = np.r_[0, np.cumsum(lengths)]
     return sparse.csr_matrix((cells.astype(np.float32), items, ends), shape=shape)
+
+
+def fading(half_life: float) -> Callable[[int], Scores]:
+    """Weights of a history by age: the newest item's is 1, and halves every `half_life` items.
+
+    Raises CardRefused where that is not positive.
+    """
+    if not half_life > 0:
+        raise CardRefused(f"half_life: expected a positive number of items, found {half_life}")
+
+    def weights(length: int) -> Scores:
+        lives = np.arange(length, dtype=np.float32)[::-1] / np.float32(half_life)
+        # What has all but faded is zero: with smaller numbers processors are slow.
+        return np.where(lives < _FADED, 0.5**lives, 0)
+
+    return weights
+
+
+def heaviest(cells: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
+    """A matrix with only the `most` largest of its stored cells in each row, ties by column."""
+    cells.sort_indices()
+    keep = np.ones(cells.nnz, bool)
+    for start, stop in pairwise(cells.indptr.tolist()):
+        if stop - start > most:
+            keep[start:stop] = _largest(cells.data[start:stop], most)
+    ends = np.r_[0, np.cumsum(keep)][cells.indptr]
+    parts = (cells.data[keep], cells.indices[keep], ends)
+    return sparse.csr_matrix(parts, shape=cells.shape)
+
+
+def _largest(values: Scores, most: int) -> npt.NDArray[np.bool_]:
+    """Which values are the `most` largest, of equal ones the first."""
+    bound = -np.partition(-values, most - 1)[most - 1]
+    found = values > bound
+    found[np.flatnonzero(values == bound)[: most - found.sum()]] = True
+    return found
+
+
+def _rows(
+    lists: Sequence[Sequence[str]], task: TaskView
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Item rows of some lists of ids, end to end, and how long the lists are."""
+    lengths = np.array([len(ids) for ids in lists], np.int64)
+    return task.items.rows(list(chain.from_iterable(lists))), lengths
 
 
 def _blocks(requests: Sequence[Request], items: int) -> Iterator[Sequence[Request]]:
@@ -76,8 +134,8 @@ def _best(
             pool = np.sort(task.items.rows(request.candidates or ()))
             yield pool[np.argsort(-row[pool], kind="stable")]
         return
-    for row, request in zip(scores, requests, strict=True):
-        row[task.items.rows(request.history)] = -np.inf
+    seen, lengths = _rows([request.history for request in requests], task)
+    scores[np.repeat(np.arange(len(requests)), lengths), seen] = -np.inf
     yield from best_rows(scores, task.depth)
 
 
@@ -90,10 +148,12 @@ def best_rows(scores: Scores, depth: int) -> list[npt.NDArray[np.int64]]:
     """
     bound = _bound(scores, depth)[:, None]
     owner, column = _above(scores, bound, depth)
-    value = scores[owner, column]
-    order = np.lexsort((column, -value, owner))
+    negative = -scores[owner, column]
     starts = np.searchsorted(owner, np.arange(len(scores) + 1)).tolist()
-    return [column[order[start : min(start + depth, stop)]] for start, stop in pairwise(starts)]
+    return [
+        column[start:stop][np.argsort(negative[start:stop], kind="stable")[:depth]]
+        for start, stop in pairwise(starts)
+    ]
 
 
 def _bound(scores: Scores, depth: int) -> Scores:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
 from baselines.catalogue import Scores, consumed, histories, ranked
 from llm4rec_bench import Ranking, Request, TaskView
+
+Factors = npt.NDArray[np.float32]
 
 
 class ALS:
@@ -43,7 +46,11 @@ class ALS:
         return ranked(requests, self.task, self._scores)
 
     def _scores(self, requests: Sequence[Request]) -> Scores:
-        events = histories(requests, self.task)
-        users = self.model.recalculate_user(np.arange(len(requests)), events)
-        scores: Scores = users @ self.model.item_factors.T
+        scores: Scores = self.users(requests) @ self.model.item_factors.T
         return scores
+
+    def users(self, requests: Sequence[Request]) -> Factors:
+        """Factors of each request's user, solved for from the history."""
+        events = histories(requests, self.task)
+        factors: Factors = self.model.recalculate_user(np.arange(len(requests)), events)
+        return factors

@@ -75,7 +75,11 @@ def sequences(log: Log) -> Sequences:
 
 
 def latest(histories: Sequence[Rows], length: int, padding: int) -> Rows:
-    """The last `length` items of each history, oldest first, filled up on the right."""
+    """The last `length` items of each history, oldest first, filled up on the right.
+
+    No wider than the longest history needs.
+    """
+    length = max(1, min(length, max(map(len, histories), default=0)))
     filled = np.full((len(histories), length), padding, np.int64)
     for row, history in zip(filled, histories, strict=True):
         row[: min(length, len(history))] = history[-length:]

@@ -174,7 +174,9 @@ class _Training:
         windows = windows[rng.permutation(len(windows))]
         losses = [torch.zeros((), device=self.place)]
         for start in range(0, len(windows), self.plan.batch):
-            batch = torch.from_numpy(windows[start : start + self.plan.batch]).to(self.place)
+            some = windows[start : start + self.plan.batch]
+            longest = int((some != network.padding).sum(1).max())
+            batch = torch.from_numpy(some[:, :longest]).to(self.place)
             with mixed_precision(self.place):
                 loss = network.loss(batch)
             self.optimizer.zero_grad(set_to_none=True)

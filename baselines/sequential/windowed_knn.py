@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from baselines.catalogue import Scores, fading, heaviest, histories, ranked
@@ -58,7 +59,7 @@ class WindowedKNN:
             forwards += pairs_apart(log, distance) * np.float32(distance**-self.decay)
         return forwards + forwards.T
 
-    def _damped(self, near: sparse.csr_matrix, events: np.ndarray) -> sparse.csr_matrix:
+    def _damped(self, near: sparse.csr_matrix, events: npt.NDArray[np.int64]) -> sparse.csr_matrix:
         cells = near.tocoo()
         apart = cells.row != cells.col
         row, column = cells.row[apart], cells.col[apart]

@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import sparse
 
 from baselines import catalogue
-from baselines.catalogue import best_rows, histories, ranked
+from baselines.catalogue import best_rows, fading, heaviest, histories, ranked
 from llm4rec_bench.task import Task
 
 
@@ -74,3 +75,31 @@ def test_histories_are_rows_of_the_catalogue_with_weights_by_age(toy: Task) -> N
         assert plain[line, rows].toarray().ravel().tolist() == [1.0] * len(rows)
         ages = weighted[line, rows].toarray().ravel().tolist()
         assert ages == list(range(1, len(rows) + 1))
+
+
+def test_a_history_may_be_cut_to_its_last_items(toy: Task) -> None:
+    view = toy.view("retrieval")
+    (request,) = toy.requests("test")[:1]
+    latest = histories([request], view, fading(2), last=3)
+    rows = view.items.rows(request.history[-3:])
+    assert latest.nnz == 3
+    assert latest[0, rows].toarray().ravel().tolist() == [0.5, np.float32(0.5**0.5), 1.0]
+
+
+def test_weights_that_fade_end_in_zeros_and_not_in_the_slowest_of_numbers() -> None:
+    weights = fading(0.5)(2000)
+    assert weights[-1] == 1
+    assert not ((weights > 0) & (weights < np.finfo(np.float32).tiny)).any()
+
+
+@given(
+    arrays(np.float32, shapes, elements=st.sampled_from([0.0, 0.25, 1.0, 1.0000001, 7.0])),
+    st.integers(1, 6),
+)
+def test_the_heaviest_cells_are_those_of_a_stable_sort(cells, most: int) -> None:
+    kept = heaviest(sparse.csr_matrix(cells), most).toarray()
+    for row, found in zip(cells, kept, strict=True):
+        columns = [column for column in np.argsort(-row, kind="stable") if row[column] > 0][:most]
+        expected = np.zeros_like(row)
+        expected[columns] = row[columns]
+        assert found.tolist() == expected.tolist()

@@ -99,6 +99,7 @@ def test_sequences_of_a_log_are_in_its_order(toy: Task) -> None:
 def test_the_latest_items_are_filled_up_on_the_right() -> None:
     rows = [np.array([1, 2, 3]), np.array([], np.int64), np.array([4])]
     assert latest(rows, 2, 9).tolist() == [[2, 3], [9, 9], [4, 9]]
+    assert latest(rows[1:], 2, 9).tolist() == [[9], [4]]
 
 
 # Losses

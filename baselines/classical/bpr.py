@@ -1,0 +1,62 @@
+"""Matrix factorisation for implicit feedback by ranking pairs of items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from implicit.cpu.bpr import BayesianPersonalizedRanking
+from implicit.recommender_base import ModelFitError
+from threadpoolctl import threadpool_limits
+
+from baselines.catalogue import Scores, consumed, ranked
+from llm4rec_bench import CardRefused, Ranking, Request, TaskView
+
+
+class BPR:
+    """Scores an item by its bias and the inner product of its factors with the user's.
+
+    Rendle et al. (2009), as the implicit package has it: in each iteration as many events as
+    the log holds are drawn, each against the item of another event, so that popular items are
+    drawn more often, where the paper draws all alike; a pair whose second item the user has
+    consumed is left out. Factors belong to the users of the log: anybody else is served by
+    the items' biases. Raises CardRefused where the steps are too long to end in numbers.
+    """
+
+    def __init__(
+        self, factors: int, learning_rate: float, regularization: float, iterations: int
+    ) -> None:
+        self.params = {
+            "factors": factors,
+            "learning_rate": learning_rate,
+            "regularization": regularization,
+            "iterations": iterations,
+        }
+
+    def fit(self, task: TaskView) -> None:
+        """Learn factors and biases from the visible events."""
+        self.task = task
+        # One thread: with more, equal seeds do not give equal factors.
+        model = BayesianPersonalizedRanking(**self.params, random_state=task.seed, num_threads=1)
+        try:
+            with threadpool_limits(1, "blas"):
+                model.fit(consumed(task), show_progress=False)
+        except ModelFitError:
+            rate = self.params["learning_rate"]
+            raise CardRefused(f"learning_rate: expected a smaller number, found {rate}") from None
+        self.row_of = {user: row for row, user in enumerate(task.log.user_ids.to_pylist())}
+        # The last column holds the items' biases and a one for every user. In double
+        # precision, so that a score does not depend on how many are worked out at once.
+        nobody = np.eye(1, model.user_factors.shape[1], model.user_factors.shape[1] - 1)
+        self.users = np.vstack([model.user_factors, nobody]).astype(np.float64)
+        self.items = model.item_factors.astype(np.float64)
+
+    def rank(self, requests: Sequence[Request]) -> list[Ranking]:
+        """The items with the largest inner products, biases included."""
+        return ranked(requests, self.task, self._scores)
+
+    def _scores(self, requests: Sequence[Request]) -> Scores:
+        unknown = len(self.users) - 1
+        rows = [self.row_of.get(request.user_id, unknown) for request in requests]
+        scores: Scores = (self.users[rows] @ self.items.T).astype(np.float32)
+        return scores
