@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from llm4rec_bench.errors import CardRefused
 
 
 def swap_folder(new: Path, place: Path) -> None:
@@ -77,3 +83,18 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, "utf-8", newline="\n")
+
+
+@contextmanager
+def only_one(place: Path, refused: str) -> Iterator[None]:
+    """Be the only process that works on a place; raises CardRefused(`refused`) if it is not.
+
+    The lock lies elsewhere and stays: removing a lock file lets two processes hold it.
+    """
+    name = sha256(str(place.resolve()).encode()).hexdigest()[:32]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"llm4rec-bench-{getpass.getuser()}-{name}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise CardRefused(refused) from None

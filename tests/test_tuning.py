@@ -941,7 +941,7 @@ def test_tune_shows_what_was_chosen_and_what_to_do_next(
     code, out, err = bench("tune", folder, "--task", "toy-v1")
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].split() == ["place", "trials", "seconds", "ndcg@10", "share", "kind"]
+    assert lines[0].split() == ["place", "trials", "seconds", "ndcg@10", "best", "params"]
     assert [line.split()[:2] for line in lines[1:5]] == [
         [f"toy-v1/{track}", "6"]
         for track in ("retrieval", "ranking", "ranking-popular", "reranking")

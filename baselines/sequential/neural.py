@@ -13,7 +13,6 @@ import torch
 
 from baselines.catalogue import Scores, ranked
 from baselines.sequential import sequences as data
-from baselines.sequential import training
 from baselines.sequential.training import Network, Plan, device, train
 from llm4rec_bench import Ranking, Request, TaskView
 
@@ -66,8 +65,8 @@ class NeuralRanker(Plan):
         if task.workspace is None:
             return None
         name = type(self).__name__.lower()
-        modules = (data, training, sys.modules[__name__], sys.modules[type(self).__module__])
-        code = [Path(module.__file__ or "").read_bytes() for module in modules]
+        own = Path(sys.modules[type(self).__module__].__file__ or "")
+        code = [file.read_bytes() for file in (*sorted(Path(__file__).parent.glob("*.py")), own)]
         decides = [name, asdict(self), task.seed, len(task.items), device().type, torch.__version__]
         digest = sha256(json.dumps(decides).encode())
         events = sequences.items.tobytes(), sequences.offsets.tobytes()

@@ -110,8 +110,7 @@ def _table(tuned: list[tuple[str, Study]]) -> Table:
     table.add_column("place", no_wrap=True)
     for column in ("trials", "seconds", tuned[0][1].metric):
         table.add_column(column, justify="right", no_wrap=True)
-    for name in tuned[0][1].space:
-        table.add_column(escape(name), justify="right", overflow="fold")
+    table.add_column("best params", overflow="fold")
     for place, study in tuned:
         table.add_row(place, *_counts(study), *map(escape, _best(study)))
     return table
@@ -123,14 +122,15 @@ def _counts(study: Study) -> tuple[str, ...]:
     return told, f"{sum(trial.seconds for trial in study.trials):,.0f}"
 
 
-def _best(study: Study) -> list[str]:
+def _best(study: Study) -> tuple[str, str]:
     """The value and the parameters of the best trial, those at an edge marked."""
     from llm4rec_bench.errors import printable
     from llm4rec_bench.tuning import at_edge
 
     best = study.best_trial
     if best is None or best.value is None:
-        return [""] * (1 + len(study.space))
+        return "", ""
     edge = at_edge(best.params, study.space)
-    params = (printable(str(best.params[name])) + "*" * (name in edge) for name in study.space)
-    return [f"{best.value:.4f}", *params]
+    params = (f"{name} = {printable(str(by))}{'*' * (name in edge)}"
+              for name, by in best.params.items())  # fmt: skip
+    return f"{best.value:.4f}", ", ".join(params)

@@ -7,24 +7,21 @@ whole row. What a method may see is decided by `Task.view`; targets are never op
 
 from __future__ import annotations
 
-import getpass
 import gzip
 import importlib
 import inspect
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import BenchError, CardRefused, shown
+from llm4rec_bench.files import only_one
 from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound
 from llm4rec_bench.run.lines import BROKEN, Unreadable, opened
 from llm4rec_bench.submission import Card
@@ -130,7 +127,7 @@ def execute(
     task.requests(split, track)  # refuses a split or track there is not before a file is made
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with _only_writer(partial):
+    with only_one(partial, f"{partial}: another process is writing this run"):
         if path.exists() and not overwrite:
             if _header_of(path) == header:
                 return False
@@ -145,18 +142,6 @@ def execute(
             os.fsync(file.fileno())
         _finish(partial, path)
     return True
-
-
-@contextmanager
-def _only_writer(partial: Path) -> Iterator[None]:
-    # The lock lies elsewhere and stays: removing a lock file lets two processes hold it.
-    place = sha256(str(partial.resolve()).encode()).hexdigest()[:32]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"llm4rec-bench-{getpass.getuser()}-{place}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout:
-        raise CardRefused(f"{partial}: another process is writing this run") from None
 
 
 def _header_of(path: Path) -> Header | None:

@@ -7,23 +7,19 @@ as any other. Nothing here names the test split, and no trial reads its targets.
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import inspect
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from llm4rec_bench.errors import BenchError, CardRefused, UsageError, printable
-from llm4rec_bench.files import replace_text
+from llm4rec_bench.files import only_one, replace_text
 from llm4rec_bench.metrics import parse_metric, per_request
 from llm4rec_bench.run import execute as running
 from llm4rec_bench.run import read_run
@@ -154,7 +150,7 @@ def tune(
     """
     check_editable()
     folder = path if path.is_dir() else path.parent
-    with _only_tuner(folder):
+    with only_one(folder / TUNING, f"{folder}: another process is tuning this card"):
         card = read_card(path)
         tuner = _Tuner(folder, card, place, workspace, watcher)
         study = tuner.search(_begun(folder, card, place, overwrite), trials)
@@ -162,18 +158,6 @@ def tune(
             save_study(folder, study)
         _follow(path, place, study)
     return study
-
-
-@contextmanager
-def _only_tuner(folder: Path) -> Iterator[None]:
-    # The lock lies elsewhere and stays: removing a lock file lets two processes hold it.
-    place = sha256(str((folder / TUNING).resolve()).encode()).hexdigest()[:32]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"llm4rec-bench-{getpass.getuser()}-{place}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout:
-        raise CardRefused(f"{folder}: another process is tuning this card") from None
 
 
 def _begun(folder: Path, card: Card, place: Place, overwrite: bool) -> Study:

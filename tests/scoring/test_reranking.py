@@ -448,18 +448,15 @@ def test_another_order_of_rows_is_another_task(untimed: Task) -> None:
     assert backwards.tables["targets"] != untimed.manifest.tables["targets"]
 
 
-@pytest.mark.parametrize("method", ["Popularity", "RecentPopularity"])
 @pytest.mark.parametrize("track", ["retrieval", "reranking"])
 def test_methods_work_and_are_scored_without_times(
-    untimed: Task, tmp_path: Path, method: str, track: str
+    untimed: Task, tmp_path: Path, track: str
 ) -> None:
     card = Card(
         name="popularity", title="Popularity", authors=["a"], licence="b", description="c",
-        hardware="d", command="e", system=f"baselines.classical.popularity:{method}",
-        params={"days": 30.0} if method == "RecentPopularity" else {},
+        hardware="d", command="e", system="baselines.classical.popularity:Popularity",
     )  # fmt: skip
     execute(card, untimed, track, tmp_path / "run.jsonl")
     found = score(read_run(tmp_path / "run.jsonl", untimed))
     assert 0 < found.metrics["ndcg@10"].value < found.floors.ceiling["ndcg@10"]
-    if method == "Popularity":
-        assert found.floors.popularity == values(found)
+    assert found.floors.popularity == values(found)
