@@ -7,6 +7,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+# Tests run beside one another: threads of one that wait for work would keep others from theirs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 

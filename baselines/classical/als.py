@@ -43,9 +43,10 @@ class ALS:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items with the largest inner products."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         scores: Scores = self.users(requests) @ self.model.item_factors.T
         return scores
 

@@ -53,9 +53,10 @@ class BPR:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items with the largest inner products, biases included."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         unknown = len(self.users) - 1
         rows = [self.row_of.get(request.user_id, unknown) for request in requests]
         scores: Scores = (self.users[rows] @ self.items.T).astype(np.float32)

@@ -20,9 +20,10 @@ class Chance:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """A shuffled pool, or shuffled unseen items, for each request."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         return np.stack([self._drawn(request) for request in requests])
 
     def _drawn(self, request: Request) -> Scores:

@@ -47,9 +47,10 @@ class EASE:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items that the history predicts most strongly."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         scores: Scores = histories(requests, self.task, self.weight) @ self.weights
         return scores
 

@@ -91,8 +91,9 @@ class ItemKNN:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items most similar to what the user has seen."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         scores: Scores = (histories(requests, self.task) @ self.similar).toarray()
         return scores

@@ -24,9 +24,10 @@ class Popularity:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The same order for everybody, less what each has seen."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         return np.tile(self.events, (len(requests), 1))
 
 
@@ -65,9 +66,10 @@ class RecentPopularity:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The order of the request's moment, or of the end of the log."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         if self.at == "end":
             return np.tile(self.latest, (len(requests), 1))
         return np.stack([self._events_until(request.timestamp or 0) for request in requests])

@@ -29,9 +29,10 @@ class Markov:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The most frequent successors, then the most popular of the others."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         counts = histories(requests, self.task, last=1) @ self.transitions
         scores: Scores = counts.toarray() + self.popularity  # less than one transition
         return scores

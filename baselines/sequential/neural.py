@@ -51,9 +51,10 @@ class NeuralRanker(Plan):
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items whose vectors have the largest inner products with the user's."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         rows = [self.task.items.rows(request.history) for request in requests]
         windows = data.latest(rows, self.length, self.model.padding)
         with torch.inference_mode():

@@ -68,9 +68,10 @@ class WindowedKNN:
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items nearest to the latest ones, then the most popular of the others."""
-        return ranked(requests, self.task, self._scores)
+        return ranked(requests, self.task, self.scores)
 
-    def _scores(self, requests: Sequence[Request]) -> Scores:
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue: shape (requests, items)."""
         latest = histories(requests, self.task, self.weight, self.last)
         scores: Scores = (latest @ self.near).toarray()
         return np.where(scores > 0, scores, self.rarity)

@@ -104,11 +104,13 @@ class _Inductive(Network):
         self.adapted = None
         return super().train(mode)
 
-    def loss(self, windows: Tensor, counts: Tensor) -> Tensor:
-        """The mean loss over all places whose next item counts."""
+    def loss(self, windows: Tensor) -> Tensor:
+        """The mean loss over all places whose next item is known."""
         items = self.adaptor(self.texts)
-        states = self._states(windows[:, :-1], items)[counts]
-        return losses.softmax(states, f.normalize(items, dim=1), windows[:, 1:][counts])
+        targets = windows[:, 1:]
+        known = targets != self.padding
+        states = self._states(windows[:, :-1], items)[known]
+        return losses.softmax(states, f.normalize(items, dim=1), targets[known])
 
     def users(self, histories: Tensor) -> Tensor:
         """The state after the last item; the vector of a user without one is zero."""

@@ -58,9 +58,9 @@ def test_ease_weighs_items_as_the_paper_says(log_of, l2: float) -> None:
 @given(sequences, histories)
 def test_ease_adds_up_the_weights_of_the_history(log_of, history) -> None:
     method = fitted(EASE(2.0), view(log_of))
-    plain = method._scores([asked(history)])[0]
+    plain = method.scores([asked(history)])[0]
     assert plain == pytest.approx(method.weights[history].sum(axis=0), abs=1e-6)
-    faded = fitted(EASE(2.0, half_life=2), view(log_of))._scores([asked(history)])[0]
+    faded = fitted(EASE(2.0, half_life=2), view(log_of)).scores([asked(history)])[0]
     backwards = enumerate(reversed(history))
     expected = sum(0.5 ** (age / 2) * method.weights[row] for age, row in backwards)
     assert faded == pytest.approx(expected * np.ones(ITEMS), abs=1e-6)
@@ -114,10 +114,10 @@ def test_item_knn_is_what_brute_force_finds(log_of, history, neighbours, shrink)
         if one != other and users[one] & users[other]
     }  # fmt: skip
     kept = nearest(similarity, neighbours)
-    of_history = fitted(ItemKNN(neighbours, shrink), task)._scores([asked(history)])[0]
+    of_history = fitted(ItemKNN(neighbours, shrink), task).scores([asked(history)])[0]
     assert of_history == pytest.approx(kept[history].sum(axis=0), abs=1e-5)
     candidates = fitted(ItemKNN(neighbours, shrink, nearest_to="candidate"), task)
-    found = candidates._scores([asked(history)])[0]
+    found = candidates.scores([asked(history)])[0]
     assert found == pytest.approx(kept[:, history].sum(axis=1), abs=1e-5)
 
 
@@ -133,7 +133,7 @@ def test_tf_idf_makes_busy_users_count_less(log_of, history) -> None:
     products = weights.T @ weights
     expected = products / np.maximum(np.outer(length, length) + 1.0, 1e-9)
     np.fill_diagonal(expected, 0)
-    found = fitted(ItemKNN(ITEMS, 1.0, weight="tfidf"), view(log_of))._scores([asked(history)])
+    found = fitted(ItemKNN(ITEMS, 1.0, weight="tfidf"), view(log_of)).scores([asked(history)])
     assert found[0] == pytest.approx(expected[history].sum(axis=0), abs=1e-5)
 
 
@@ -152,13 +152,13 @@ def test_bm25_is_the_inner_product_of_its_weights(log_of, history, k1, b) -> Non
             for other in set(sequence) - {one}:
                 expected[other] += weight(user, one) * weight(user, other)
     method = fitted(ItemKNN(ITEMS, 0, weight="bm25", k1=k1, b=b), view(log_of))
-    assert method._scores([asked(history)])[0] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert method.scores([asked(history)])[0] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_a_user_of_nearly_everything_tells_nothing() -> None:
     """The idf of whoever consumed all items but one is zero: no similarity, and no 0/0."""
     method = fitted(ItemKNN(3, 0, weight="tfidf"), view([[0, 1, 2, 3, 4, 5]]))
-    assert not method._scores([asked([0])]).any()
+    assert not method.scores([asked([0])]).any()
 
 
 def test_item_knn_names_the_words_it_knows() -> None:
@@ -205,7 +205,7 @@ def test_latest_popularity_is_the_same_list_at_any_moment() -> None:
 
 def test_events_fade_by_half_lives() -> None:
     method = fitted(RecentPopularity(days=2, fading=True), view(EVENTS, TIMES))
-    scores = method._scores([asked([], time=5 * DAY)])[0]
+    scores = method.scores([asked([], time=5 * DAY)])[0]
     ages = {0: [5, 2], 1: [4, 3, 1]}
     for item, days in ages.items():
         assert scores[item] == pytest.approx(sum(0.5 ** (age / 2) for age in days), rel=1e-6)

@@ -74,7 +74,7 @@ def test_windowed_knn_is_what_loops_find(
             if item == one:
                 damped = near / (events[one] * events[other]) ** damping
                 expected[other] += damped * 0.5 ** (age / half_life)
-    found = method._scores([asked(history)])[0]
+    found = method.scores([asked(history)])[0]
     assert found[expected > 0] == pytest.approx(expected[expected > 0], rel=1e-4)
     assert (found[expected == 0] < 0).all()
 
@@ -83,7 +83,7 @@ def test_an_item_keeps_its_nearest_neighbours() -> None:
     """Item 0 stands once next to 1 and 2, and twice next to 3; of equal ones the first is kept."""
     method = WindowedKNN(1, 1.0, 0.0, 2, 1.0)
     method.fit(view([[1, 0, 2], [3, 0], [0, 3]]))
-    assert method._scores([asked([0])])[0][[1, 2, 3]] == pytest.approx([1, -1 / 2, 2])
+    assert method.scores([asked([0])])[0][[1, 2, 3]] == pytest.approx([1, -1 / 2, 2])
 
 
 def test_what_is_near_nothing_goes_by_its_events() -> None:
@@ -95,7 +95,7 @@ def test_what_is_near_nothing_goes_by_its_events() -> None:
 def test_the_window_ends_with_the_sequence_of_a_user() -> None:
     method = WindowedKNN(5, 0.0, 0.0, 9, 1.0)
     method.fit(view([[0, 1], [2, 3], [4]]))
-    assert (method._scores([asked([1])])[0] > 0).nonzero()[0].tolist() == [0]
+    assert (method.scores([asked([1])])[0] > 0).nonzero()[0].tolist() == [0]
 
 
 @pytest.mark.parametrize(
