@@ -95,6 +95,8 @@ WITHOUT = {
     "latest-popularity": {"shakespeare-v1"},
     "bm25-wikipedia": {"shakespeare-v1"},  # whose books have no descriptions
     "minilm-wikipedia": {"shakespeare-v1"},
+    "gru4rec": {"ml-latest-small-v1"},  # not trained there yet
+    "sasrec": {"ml-latest-small-v1"},
 }
 
 
