@@ -54,10 +54,11 @@ def _rows(submissions: Path) -> Iterator[str]:
     yield "|---|---:|---:|---|---:|---:|"
     for name, references in REFERENCES.items():
         if (submissions / name / SCORES).exists():
-            ours = [_shown(_score(submissions / name), metric) for metric in METRICS]
-            for what, *theirs in references:
-                yield f"| {' | '.join([f'`{name}`', *ours, what, *theirs])} |"
-                name, ours = "", ["", ""]
+            score = _score(submissions / name)
+            ours = [f"`{name}`", *(_shown(score, metric) for metric in METRICS)]
+            for reference in references:
+                yield f"| {' | '.join([*ours, *reference])} |"
+                ours = [""] * len(ours)
 
 
 def _score(folder: Path) -> Score:
