@@ -249,7 +249,7 @@ def test_a_line_of_many_keys_is_refused_quickly(refused: Refused) -> None:
 # Headers
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n \t\n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n \t\n\n", gzip.compress(b"", mtime=0)])
 def test_a_file_without_a_line_is_missing_its_header(data: bytes, refused: Refused) -> None:
     refusal = refused(data)
     assert [problem.render("run.jsonl") for problem in refusal.problems] == [
