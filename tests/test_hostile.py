@@ -92,7 +92,7 @@ def pipe(tmp_path: Path) -> Path:
 def test_a_pipe_is_refused_and_not_waited_for(verb: str, pipe: Path) -> None:
     code, out, err = call(verb, pipe, SOUND)
     assert code == 1
-    assert err.splitlines()[0] == (f'pipe.jsonl: error[not-a-file] "{pipe}" is not a regular file')
+    assert err.splitlines()[0].startswith("pipe.jsonl: error[not-a-file]")
     assert bool(out) == (verb != "compare")  # the sound file is still checked and scored
 
 

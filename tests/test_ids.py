@@ -100,7 +100,9 @@ def test_ids_whose_hashes_are_all_equal_are_told_apart(monkeypatch: pytest.Monke
     assert Ids(strings(known)).find(strings(asked)).tolist() == places(known, asked)
 
 
-@pytest.mark.parametrize("nothing", [strings([]), pa.chunked_array([], pa.string())], ids=["array", "chunks"])
+@pytest.mark.parametrize(
+    "nothing", [strings([]), pa.chunked_array([], pa.string())], ids=["array", "chunks"]
+)
 def test_of_no_ids_none_is_found(nothing: pa.Array) -> None:
     found = Ids(strings(["a"])).find(nothing)
     assert found.dtype == np.int32

@@ -78,14 +78,17 @@ def test_a_refused_file_does_not_keep_the_next_one_from_being_checked() -> None:
     assert err.splitlines() == EXPECTED["bad-json.jsonl"] + EXPECTED["bad-number.jsonl"]
 
 
-def test_a_path_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jsonl")
-    code, out, err = make.said_of("check", tmp_path / "pipe.jsonl", tmp_path / "none.jsonl")
+def test_a_path_that_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.jsonl")
+    code, out, err = make.said_of("check", "pipe.jsonl", "none.jsonl")
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        f'pipe.jsonl: error[not-a-file] "{tmp_path}/pipe.jsonl" is not a regular file',
+        'pipe.jsonl: error[not-a-file] "pipe.jsonl" is not a regular file',
         "pipe.jsonl: refused, 1 problem",
-        f'none.jsonl: error[not-a-file] "{tmp_path}/none.jsonl" cannot be opened '
+        'none.jsonl: error[not-a-file] "none.jsonl" cannot be opened '
         "(No such file or directory); check the path",
         "none.jsonl: refused, 1 problem",
     ]
