@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from scipy import sparse
 
 from llm4rec_bench import CardRefused, Items, Ranking, Request, TaskView
 
-Scores = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.floating[Any]]
 """A score for every item of the catalogue, by row: shape (requests, items)."""
 
 _CELLS = 1 << 23

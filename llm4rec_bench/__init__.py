@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from llm4rec_bench.run import Run as Run
     from llm4rec_bench.run import read_run as read_run
     from llm4rec_bench.run.execute import Method as Method
+    from llm4rec_bench.run.execute import load_method as load_method
     from llm4rec_bench.scoring import Score as Score
     from llm4rec_bench.scoring import score as score
     from llm4rec_bench.store import load_task as load_task
+    from llm4rec_bench.submission import read_card as read_card
     from llm4rec_bench.task import Items as Items
     from llm4rec_bench.task import Request as Request
     from llm4rec_bench.task import Requests as Requests
@@ -49,9 +51,11 @@ _MODULE_OF = {
     "Method": "run.execute",
     "Ranking": "run",
     "Run": "run",
+    "read_card": "submission",
     "read_run": "run",
     "Score": "scoring",
     "score": "scoring",
+    "load_method": "run.execute",
     "load_task": "store",
     "Items": "task",
     "Request": "task",

@@ -1,0 +1,64 @@
+"""Two methods at once, by the places that they give the items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from baselines.catalogue import Scores, ranked
+from llm4rec_bench import CardRefused, Ranking, Request, TaskView, load_method, read_card
+
+CARDS = Path(__file__).parents[1] / "submissions"
+
+_DECIMALS = 12
+"""Of a score: equal sums are equal whichever part came first, and no others become so."""
+
+
+class Fusion:
+    """Reciprocal-rank fusion (Cormack, Clarke and Büttcher, 2009) of two entries of this board.
+
+    `first` and `second` are the names of their cards, whose parameters are taken as they stand
+    on the task and track. An item scores 1 / (k + rank) in the first ranking and `weight` times
+    as much in the second, nothing where a ranking does not hold it. The paper has no weights.
+    """
+
+    def __init__(self, first: str, second: str, weight: float = 1.0, k: float = 60.0) -> None:
+        if not (0 < weight < np.inf and 0 <= k < np.inf):
+            raise CardRefused(
+                f"expected a weight above 0 and k of 0 or more, found {weight} and {k}"
+            )
+        self.parts = {first: 1.0, second: weight}
+        if len(self.parts) < 2:
+            raise CardRefused(f"first and second are both {first!r}; name two entries")
+        self.k = k
+
+    def fit(self, task: TaskView) -> None:
+        """Fit both methods. Raises CardRefused where one reads what this card does not."""
+        self.task = task
+        self.methods = []
+        for name, weight in self.parts.items():
+            card = read_card(CARDS / name)
+            if unread := set(card.reads) - set(task.reads):
+                raise CardRefused(
+                    f"{name} reads {', '.join(sorted(unread))}, which the card of the fusion "
+                    "does not; add it to `reads`"
+                )
+            method = load_method(card, task.task, task.track)
+            method.fit(task)
+            self.methods.append((method, weight))
+
+    def rank(self, requests: Sequence[Request]) -> list[Ranking]:
+        """The items by the sum of what their places in both rankings are worth."""
+        return ranked(requests, self.task, self.scores)
+
+    def scores(self, requests: Sequence[Request]) -> Scores:
+        """A score for every item of the catalogue, least where no ranking holds it."""
+        scores = np.zeros((len(requests), len(self.task.items)), np.float64)
+        for method, weight in self.methods:
+            for row, ranking in zip(scores, method.rank(requests), strict=True):
+                ranks = np.arange(1, len(ranking.items) + 1)
+                row[self.task.items.rows(ranking.items)] += weight / (self.k + ranks)
+        scores[scores == 0] = -np.inf
+        return scores.round(_DECIMALS)

@@ -1,0 +1,74 @@
+"""The fusion of two entries: the same as fusing their run files, by another implementation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from baselines.fusion import Fusion
+from llm4rec_bench import CardRefused
+from llm4rec_bench.exchange import fuse
+from tests.baselines.small_tasks import asked, view
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize("track", ["retrieval", "ranking"])
+def test_it_is_the_fusion_of_the_two_run_files(toy, track: str, weight: float, tmp_path) -> None:
+    from llm4rec_bench.exchange.rankings import read_rankings
+    from llm4rec_bench.run import read_run
+
+    parts = ["sequential-knn", "tf-idf"]
+    files = [ROOT / "submissions" / name / f"toy-v1.{track}.jsonl.gz" for name in parts]
+    out = tmp_path / "fused.jsonl"
+    fuse(files, out, "fused", weights=[1.0, weight])
+    expected = read_rankings(out, read_run(out, toy)).items
+
+    method = Fusion(*parts, weight=weight)
+    method.fit(toy.view(track, "test", 0, ["title", "metadata"]))
+    requests = list(toy.requests("test", track))
+    found = [toy.items.rows(ranking.items).tolist() for ranking in method.rank(requests)]
+    assert found == [[item for item in row if item >= 0] for row in expected.tolist()]
+
+
+def test_what_no_ranking_holds_is_not_ranked() -> None:
+    class Fixed:
+        def __init__(self, items: list[str]) -> None:
+            self.items = items
+
+        def rank(self, requests):
+            from llm4rec_bench import Ranking
+
+            return [Ranking(self.items) for _ in requests]
+
+    method = Fusion("a", "b", weight=0.5, k=0)
+    method.task = view([[0, 1], [2, 3]])
+    method.methods = [(Fixed(["i5", "i6"]), 1.0), (Fixed(["i6", "i4"]), 0.5)]
+    # i5: 1; i6: 1/2 + 1/2 = 1, a tie that goes by row; i4: 1/4.
+    assert [ranking.items for ranking in method.rank([asked([0])])] == [["i5", "i6", "i4"]]
+
+
+def test_a_part_that_reads_more_than_the_card_says_is_refused(toy) -> None:
+    with pytest.raises(CardRefused, match=r"tf-idf reads metadata, title, .* add it to `reads`"):
+        Fusion("sequential-knn", "tf-idf").fit(toy.view("retrieval", "test", 0, []))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"first": "als", "second": "als"},
+        {"first": "als", "second": "ease", "weight": 0},
+        {"first": "als", "second": "ease", "weight": float("nan")},
+        {"first": "als", "second": "ease", "k": -1},
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(wrong: dict) -> None:
+    with pytest.raises(CardRefused, match=r"expected a weight|name two entries"):
+        Fusion(**wrong)
+
+
+def test_an_entry_that_is_not_there_is_named(toy, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("baselines.fusion.CARDS", tmp_path)
+    with pytest.raises(CardRefused, match="nobody"):
+        Fusion("nobody", "nothing").fit(toy.view("retrieval", "test", 0, []))
