@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+
 import numpy as np
 import pytest
 
 from docs import baselines
 from docs import embeddings_vs_als as study
-from tests.conftest import real_task
+from tests.conftest import ROOT, real_task
 
 
 def test_the_page_is_made_of_the_ranks_that_were_measured() -> None:
@@ -60,3 +63,11 @@ def test_ranks_are_those_of_the_committed_runs() -> None:
         ranks = np.array(study.kept()[name]["all seen"])
         shown = run.ranks[0].reshape(len(ranks), -1)[:, 0]
         assert (np.where(ranks <= 100, ranks, 0) == np.where(shown > 0, shown, 0)).mean() > 0.99
+
+
+@pytest.mark.parametrize("measured", ["scoring", "freezing", "training"])
+def test_the_tables_of_speed_are_those_of_the_committed_measurements(measured: str) -> None:
+    module = importlib.import_module(f"tests.benchmarks.{measured}")
+    text = (ROOT / "README.md").read_text("utf-8")
+    found = text.split(module.BEGIN)[1].split(module.END)[0]
+    assert found.strip() == module.table(json.loads(module.RESULTS.read_text())).strip()
