@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from llm4rec_bench.errors import TaskDataError as TaskDataError
     from llm4rec_bench.errors import UsageError as UsageError
     from llm4rec_bench.interactions import Log as Log
+    from llm4rec_bench.recording import Recording as Recording
     from llm4rec_bench.run import Dropped as Dropped
     from llm4rec_bench.run import Ranking as Ranking
     from llm4rec_bench.run import Run as Run
     from llm4rec_bench.run import read_run as read_run
     from llm4rec_bench.run.execute import Method as Method
+    from llm4rec_bench.run.execute import Plan as Plan
     from llm4rec_bench.run.execute import load_method as load_method
     from llm4rec_bench.scoring import Score as Score
     from llm4rec_bench.scoring import score as score
@@ -48,7 +50,9 @@ _MODULE_OF = {
     "UsageError": "errors",
     "Log": "interactions",
     "Dropped": "run",
+    "Recording": "recording",
     "Method": "run.execute",
+    "Plan": "run.execute",
     "Ranking": "run",
     "Run": "run",
     "read_card": "submission",

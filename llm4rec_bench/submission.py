@@ -16,6 +16,7 @@ import msgspec
 
 from llm4rec_bench.errors import CardRefused, UsageError, nearest_hint, printable, shown
 from llm4rec_bench.metrics import parse_metric
+from llm4rec_bench.recording import MARK
 from llm4rec_bench.task.recipe import RETRIEVAL, TASK_ID, TRACKS, TaskId
 from llm4rec_bench.texts import CONDITIONS, Condition
 
@@ -302,7 +303,9 @@ def _culprit(space: dict[str, Any]) -> str:
 def run_files(folder: Path) -> list[Path]:
     """The run files in a folder, by task and track."""
     endings = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-    found = [path for path in folder.iterdir() if path.name.endswith(endings)]
+    found = [
+        path for path in folder.iterdir() if path.name.endswith(endings) and MARK not in path.name
+    ]
     return sorted(found, key=_by_task_and_track)
 
 

@@ -15,8 +15,9 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "llm4rec_bench"
 
 ORDER = (
-    "errors files metrics statistics ids interactions split pools texts task sources freeze hub "
-    "store download publish submission run scoring compare exchange tuning leaderboard cli"
+    "errors files metrics statistics ids interactions split pools texts recording task sources "
+    "freeze hub store download publish submission run scoring compare exchange tuning leaderboard "
+    "cli"
 ).split()
 
 HEAVY = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,13 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llm4rec_bench.scoring import Prices, Score
-    from llm4rec_bench.submission import Card
     from llm4rec_bench.task import Task
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 _EXISTING = click.Path(file_okay=False, exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
-_SPLITS = click.Choice(["test", "validation"])
+SPLITS = click.Choice(["test", "validation"])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,101 +74,6 @@ def download(task: str, raw: tuple[Path, ...], offline: bool) -> None:
 
 
 @cli.command()
-@click.argument("cards", nargs=-1, required=True, type=ANY_PATH)
-@click.option("--task", "task_names", multiple=True, help="Only this task. Repeatable.")
-@click.option("--track", "tracks", multiple=True, help="Only this track. Repeatable.")
-@click.option("--split", type=_SPLITS, default="test", show_default=True)
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Override a param.")
-@click.option("--out", type=FOLDER, help="Folder for the run files.  [default: runs/NAME]")
-@click.option("--compress", is_flag=True, help="Write .jsonl.gz files.")
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 1 << 20),
-    default=1,
-    help="Hand over so many requests at once: faster, but their latency is not measured.",
-)
-@click.option("--overwrite", is_flag=True, help="Run anew and replace what is there.")
-def run(
-    cards: tuple[Path, ...],
-    task_names: tuple[str, ...],
-    tracks: tuple[str, ...],
-    split: str,
-    params: tuple[str, ...],
-    out: Path | None,
-    compress: bool,
-    batch: int,
-    overwrite: bool,
-) -> None:
-    """Run the methods of CARDS (submission folders) and write their run files.
-
-    A run that was broken off continues with the same command; a finished one is kept.
-    """
-    from llm4rec_bench.errors import UsageError
-    from llm4rec_bench.store import load_task
-    from llm4rec_bench.submission import read_card
-
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
-    for folder in cards:
-        card = _with_params(read_card(folder), params)
-        names = task_names or tuple(card.tasks)
-        if not names:
-            raise UsageError(f"{folder}: the card names no tasks; name one with --task")
-        for name in names:
-            task = load_task(name)
-            for track in tracks or tuple(task.recipe.tracks):
-                suffix = "" if split == "test" else f".{split}"
-                file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
-                path = (out or Path("runs") / card.name) / file
-                _run_one(card, task, track, path, split, batch, overwrite)
-
-
-def _run_one(
-    card: Card, task: Task, track: str, path: Path, split: str, batch: int, overwrite: bool
-) -> None:
-    from llm4rec_bench.cli.bars import RunBar
-    from llm4rec_bench.run.execute import execute
-    from llm4rec_bench.store import default_home, workspace
-
-    with RunBar(f"{card.name} {task.id} {track}") as bar:
-        made = execute(
-            card,
-            task,
-            track,
-            path,
-            split=split,
-            overwrite=overwrite,
-            batch=batch,
-            workspace=workspace(default_home()),
-            watcher=bar,
-        )
-    kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
-    click.echo(f"{shown_path(path)}{kept}")
-
-
-def _with_params(card: Card, params: tuple[str, ...]) -> Card:
-    import tomllib
-
-    import msgspec
-
-    changed: dict[str, Any] = {}
-    for given in params:
-        name, equals, value = given.partition("=")
-        if not equals:
-            raise click.BadParameter(f"expected NAME=VALUE, found {given!r}")
-        try:
-            changed[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            changed[name] = value
-    if not changed:
-        return card
-    on = {
-        task: msgspec.structs.replace(adjusted, params=adjusted.params | changed)
-        for task, adjusted in card.on.items()
-    }
-    return msgspec.structs.replace(card, params=card.params | changed, on=on)
-
-
-@cli.command()
 @click.argument("files", nargs=-1, required=True, type=ANY_PATH)
 def check(files: tuple[Path, ...]) -> None:
     """Say whether run FILES (or folders of them) would be scored, or list what is wrong."""
@@ -198,7 +101,7 @@ def score(
 
     prices = None if table is None else read_prices(table)
     if prices is not None:
-        model = _only_model(prices, model)
+        model = only_model(prices, model)
         if save:
             raise click.BadParameter("--save cannot be used with --prices, for prices change")
     elif model is not None:
@@ -245,7 +148,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _only_model(prices: Prices, model: str | None) -> str:
+def only_model(prices: Prices, model: str | None) -> str:
     """The model whose prices count."""
     from llm4rec_bench.errors import shown
 

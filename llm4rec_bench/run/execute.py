@@ -13,7 +13,7 @@ import inspect
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -22,6 +22,7 @@ import msgspec
 
 from llm4rec_bench.errors import BenchError, CardRefused, shown
 from llm4rec_bench.files import only_one
+from llm4rec_bench.recording import Recording
 from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound
 from llm4rec_bench.run.lines import BROKEN, Unreadable, opened
 from llm4rec_bench.submission import Card
@@ -36,6 +37,15 @@ class Method(Protocol):
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """One ranking a request, in the same order."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a method would ask of a model: of methods that do, `plan(requests)` tells it."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """At most."""
 
 
 class MethodFailed(BenchError):
@@ -103,13 +113,14 @@ def execute(
     overwrite: bool = False,
     batch: int = 1,
     workspace: Path | None = None,
+    recording: Recording | None = None,
     watcher: Watcher = Watcher(),  # noqa: B008 - it holds nothing
 ) -> bool:
     """Run a card's method and write its run file to `path` (``.gz`` is compressed).
 
     The method is handed `batch` requests at a time; with more than one there is no latency of
-    a request to write. `workspace` is the folder in which it may keep what is dear to compute
-    again.
+    a request to write but what the method states itself. `workspace` is the folder in which it
+    may keep what is dear to compute again, `recording` what a model answers it.
 
     Returns False where `path` already holds a finished run of the same card. Raises
     CardRefused where it holds another's and `overwrite` is not set, and MethodFailed
@@ -137,11 +148,39 @@ def execute(
             )
         with partial.open("a+b") as file:
             done = _continue(file, header, overwrite)
-            _write_rows(file, done, card, task, track, split, batch, workspace, watcher)
+            show = lambda seed: task.view(  # noqa: E731 - a def would say no more
+                track, split, seed, card.reads, workspace, watcher.report, recording
+            )
+            _write_rows(file, done, card, task, track, split, batch, show, watcher)
             file.flush()
             os.fsync(file.fileno())
+        if recording is not None:
+            recording.finish()
         _finish(partial, path)
     return True
+
+
+def planned(
+    card: Card, task: Task, track: str, show: Callable[[int], TaskView], split: str
+) -> Plan:
+    """What all runs of a card would ask of a model on a track; nothing is asked.
+
+    Raises CardRefused where the method cannot tell.
+    """
+    calls = prompt = completion = 0
+    for number in range(card.runs):
+        method = load_method(card, task.id, track)
+        if not callable(tell := getattr(method, "plan", None)):
+            raise CardRefused(
+                f"{card.name}: {card.system} cannot tell what it would ask of a model"
+            )
+        with _blamed(card, "while planning"):
+            method.fit(show(card.seed + number))
+            plan = tell(list(task.requests(split, track, number)))
+        calls += plan.calls
+        prompt += plan.prompt_tokens
+        completion += plan.completion_tokens
+    return Plan(calls, prompt, completion)
 
 
 def _header_of(path: Path) -> Header | None:
@@ -200,7 +239,7 @@ def _write_rows(
     track: str,
     split: str,
     batch: int,
-    workspace: Path | None,
+    show: Callable[[int], TaskView],
     watcher: Watcher,
 ) -> None:
     written, total = len(done), card.runs * len(task.requests(split, track))
@@ -211,7 +250,7 @@ def _write_rows(
         if not left:
             continue
         seed = card.seed + number
-        view = task.view(track, split, seed, card.reads, workspace, watcher.report)
+        view = show(seed)
         method = load_method(card, task.id, track)
         with _blamed(card, "while fitting"):
             method.fit(view)
@@ -268,11 +307,16 @@ def _answers(
 
 
 def _row(answer: Ranking, request: Request, number: int, latency: float | None, who: str) -> Row:
-    """The row of an answer, held to the rules by which run files are read."""
+    """The row of an answer, held to the rules by which run files are read.
+
+    `latency` was measured; what the method states itself goes before it.
+    """
     if not isinstance(answer, Ranking):
         raise MethodFailed(f"{who}: returned {type(answer).__name__}, expected a Ranking")
     fields = msgspec.structs.asdict(answer)
-    row = Row(request.request_id, run=number, latency_ms=latency, **fields)
+    if answer.latency_ms is None:
+        fields["latency_ms"] = latency
+    row = Row(request.request_id, run=number, **fields)
     try:
         line = msgspec.json.encode(row)
         msgspec.json.decode(line, type=Row)

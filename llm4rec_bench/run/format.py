@@ -71,6 +71,9 @@ class Ranking(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: list[float] | None = None
     """One for each item, non-increasing; they never re-sort anything."""
     status: Status = "ok"
+    latency_ms: float | None = None
+    """Stated by a method that answers many requests at once, or from a recording; without it
+    `run` measures."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None

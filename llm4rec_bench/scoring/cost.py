@@ -42,6 +42,14 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     completion: PerMillion
     cached: PerMillion | None = None
 
+    def of(self, prompt: float, completion: float, cached: float = 0.0) -> float:
+        """What so many tokens cost; `cached` ones are among those of the prompt."""
+        price_cached = self.prompt if self.cached is None else self.cached
+        a_million = (
+            (prompt - cached) * self.prompt + cached * price_cached + completion * self.completion
+        )
+        return a_million / 1e6
+
 
 class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of prices."""
@@ -52,6 +60,16 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Line
     """Where they were found."""
     models: dict[Line, Price]
+
+    def price(self, model: str) -> Price:
+        """The prices of a model; raises UsageError where the table does not hold it."""
+        found = self.models.get(model)
+        if found is None:
+            known = ", ".join(map(shown, self.models))
+            raise UsageError(
+                f"{shown(model)} has no price; expected {known}{nearest_hint(model, self.models)}"
+            )
+        return found
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -90,12 +108,7 @@ def cost(score: Score, prices: Prices, model: str) -> Cost | None:
 
     Raises UsageError where the table does not hold the model.
     """
-    price = prices.models.get(model)
-    if price is None:
-        known = ", ".join(map(shown, prices.models))
-        raise UsageError(
-            f"{shown(model)} has no price; expected {known}{nearest_hint(model, prices.models)}"
-        )
+    price = prices.price(model)
     used = score.tokens
     if not used:
         return None
@@ -104,13 +117,9 @@ def cost(score: Score, prices: Prices, model: str) -> Cost | None:
     )
     if "cached" in used and "prompt" in used:  # of the rows that state a prompt, few may state it
         cached *= used["cached"].rows / used["prompt"].rows
-    price_cached = price.prompt if price.cached is None else price.cached
-    a_million = (
-        (prompt - cached) * price.prompt + cached * price_cached + completion * price.completion
-    )
     rows = sum(score.validity.statuses.values())
     return Cost(
-        per_1000_requests=rounded(a_million / 1000.0),
+        per_1000_requests=rounded(price.of(prompt, completion, cached) * 1000.0),
         stated=rounded(min(by.rows for kind, by in used.items() if kind != "cached") / rows),
         unknown=[kind for kind in ("prompt", "completion") if kind not in used],
         currency=prices.currency,

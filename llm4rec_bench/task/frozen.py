@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from llm4rec_bench.errors import TaskDataError, UsageError, nearest_hint
 from llm4rec_bench.ids import Ids
 from llm4rec_bench.interactions import Codes, Log
+from llm4rec_bench.recording import Recording
 from llm4rec_bench.split import SPLITS, TEST
 from llm4rec_bench.task import tables
 from llm4rec_bench.task.manifest import Manifest, read_manifest
@@ -64,6 +65,10 @@ class TaskView:
     trained weights, under names of its own; None where nothing is kept."""
     report: Callable[[str], None] = field(default=lambda line: None, compare=False)
     """Told, in a line, how far a long fit has come."""
+    domain: str = ""
+    """What the items are, in a word: films, books."""
+    recording: Recording | None = field(default=None, compare=False)
+    """Keeps what a model answers, so that it is asked once; None where nothing is kept."""
 
     def texts(self) -> list[str]:
         """One text for each item, by row, of all that is read; what an item lacks is left out."""
@@ -316,6 +321,7 @@ class Task:
         reads: Collection[Condition] = CONDITIONS,
         workspace: Path | None = None,
         report: Callable[[str], None] = lambda line: None,
+        recording: Recording | None = None,
     ) -> TaskView:
         """What a method gets to see of this task: everything but targets, and texts it reads.
 
@@ -331,7 +337,7 @@ class Task:
         read = tuple(condition for condition in CONDITIONS if condition in reads)
         return TaskView(
             self.id, track, split, seed, DEPTH, read, self.items.only(reads), self.log(split),
-            described, workspace, report,
+            described, workspace, report, self.recipe.domain.partition(" (")[0], recording,
         )  # fmt: skip
 
     def verify(self, progress: Callable[[str], None] = lambda table: None) -> None:

@@ -1,0 +1,193 @@
+"""`run`: a card's method, over all its tasks and tracks, or what that would take."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llm4rec_bench.cli.commands import ANY_PATH, FOLDER, SPLITS, cli, only_model, shown_path
+
+if TYPE_CHECKING:
+    from llm4rec_bench.recording import Recording
+    from llm4rec_bench.scoring import Price
+    from llm4rec_bench.submission import Card
+    from llm4rec_bench.task import Task, TaskView
+
+
+@cli.command()
+@click.argument("cards", nargs=-1, required=True, type=ANY_PATH)
+@click.option("--task", "task_names", multiple=True, help="Only this task. Repeatable.")
+@click.option("--track", "tracks", multiple=True, help="Only this track. Repeatable.")
+@click.option("--split", type=SPLITS, default="test", show_default=True)
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Override a param.")
+@click.option("--out", type=FOLDER, help="Folder for the run files.  [default: runs/NAME]")
+@click.option("--compress", is_flag=True, help="Write .jsonl.gz files.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1 << 20),
+    default=1,
+    help="Hand over so many requests at once: faster, but their latency is not measured.",
+)
+@click.option("--overwrite", is_flag=True, help="Run anew and replace what is there.")
+@click.option(
+    "--replay", is_flag=True, help="Ask no model: take its answers from the recordings of CARDS."
+)
+@click.option("--dry-run", is_flag=True, help="Only say how many calls and tokens it would take.")
+@click.option("--prices", "table", type=ANY_PATH, help="Work out the cost by this price table.")
+@click.option("--model", help="The row of --prices.  [default: the only one]")
+@click.option(
+    "--spend",
+    type=click.FloatRange(0, min_open=True),
+    metavar="AMOUNT",
+    help="Stop before a run file has cost more, by --prices.",
+)
+def run(
+    cards: tuple[Path, ...],
+    task_names: tuple[str, ...],
+    tracks: tuple[str, ...],
+    split: str,
+    params: tuple[str, ...],
+    out: Path | None,
+    compress: bool,
+    batch: int,
+    overwrite: bool,
+    replay: bool,
+    dry_run: bool,
+    table: Path | None,
+    model: str | None,
+    spend: float | None,
+) -> None:
+    """Run the methods of CARDS (submission folders) and write their run files.
+
+    A run that was broken off continues with the same command; a finished one is kept. What a
+    language model answers is recorded beside the run file, and never asked for twice.
+    """
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.recording import Budget, Recording
+    from llm4rec_bench.store import load_task
+    from llm4rec_bench.submission import read_card
+
+    if replay and dry_run:
+        raise click.BadParameter("--replay asks nothing, so there is nothing to plan")
+    if spend is not None and table is None:
+        raise click.BadParameter("--spend needs --prices")
+    price, currency = _price(table, model)
+    budget = None if price is None or spend is None else Budget(spend, price.of, currency)
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
+    for folder in cards:
+        card = _with_params(read_card(folder), params)
+        names = task_names or tuple(card.tasks)
+        if not names:
+            raise UsageError(f"{folder}: the card names no tasks; name one with --task")
+        for name in names:
+            task = load_task(name)
+            for track in tracks or tuple(task.recipe.tracks):
+                suffix = "" if split == "test" else f".{split}"
+                file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
+                path = (out or Path("runs") / card.name) / file
+                recording = Recording(_recorded(folder, path, replay), replay, budget)
+                if dry_run:
+                    _plan_one(card, task, track, split, recording, price, currency)
+                else:
+                    _run_one(card, task, track, path, split, batch, overwrite, recording)
+
+
+def _recorded(folder: Path, run: Path, replay: bool) -> Path:
+    """Where a run's answers are kept; to be replayed, beside the card if they are there."""
+    from llm4rec_bench.recording import recording_of
+
+    if replay:
+        beside = folder if folder.is_dir() else folder.parent
+        plain = recording_of(beside / run.name.removesuffix(".gz"))
+        for path in (plain.with_name(f"{plain.name}.gz"), plain):
+            if path.exists():
+                return path
+    return recording_of(run)
+
+
+def _price(table: Path | None, model: str | None) -> tuple[Price | None, str]:
+    """The row of a table of prices that a command names, and the currency."""
+    if table is None:
+        if model is not None:
+            raise click.BadParameter("--model names a row of --prices")
+        return None, ""
+    from llm4rec_bench.scoring import read_prices
+
+    prices = read_prices(table)
+    return prices.price(only_model(prices, model)), prices.currency
+
+
+def _plan_one(
+    card: Card, task: Task, track: str, split: str, recording: Recording,
+    price: Price | None, currency: str,
+) -> None:  # fmt: skip
+    from llm4rec_bench.run.execute import planned
+    from llm4rec_bench.store import default_home, workspace
+
+    def show(seed: int) -> TaskView:
+        return task.view(
+            track, split, seed, card.reads, workspace(default_home()), recording=recording
+        )
+
+    plan = planned(card, task, track, show, split)
+    costs = ""
+    if price is not None:
+        most = price.of(plan.prompt_tokens, plan.completion_tokens)
+        costs = f", {most:,.4f} {currency} at most"
+    click.echo(
+        f"{card.name} {task.id} {track}: {plan.calls:,} calls, "
+        f"{plan.prompt_tokens:,} prompt tokens, "
+        f"{plan.completion_tokens:,} completion tokens at most{costs}; "
+        f"{len(recording):,} answers are recorded"
+    )
+
+
+def _run_one(
+    card: Card, task: Task, track: str, path: Path, split: str, batch: int, overwrite: bool,
+    recording: Recording,
+) -> None:  # fmt: skip
+    from llm4rec_bench.cli.bars import RunBar
+    from llm4rec_bench.run.execute import execute
+    from llm4rec_bench.store import default_home, workspace
+
+    with RunBar(f"{card.name} {task.id} {track}") as bar, recording:
+        made = execute(
+            card,
+            task,
+            track,
+            path,
+            split=split,
+            overwrite=overwrite,
+            batch=batch,
+            workspace=workspace(default_home()),
+            recording=recording,
+            watcher=bar,
+        )
+    kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
+    click.echo(f"{shown_path(path)}{kept}")
+
+
+def _with_params(card: Card, params: tuple[str, ...]) -> Card:
+    import tomllib
+
+    import msgspec
+
+    changed: dict[str, Any] = {}
+    for given in params:
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, found {given!r}")
+        try:
+            changed[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changed[name] = value
+    if not changed:
+        return card
+    on = {
+        task: msgspec.structs.replace(adjusted, params=adjusted.params | changed)
+        for task, adjusted in card.on.items()
+    }
+    return msgspec.structs.replace(card, params=card.params | changed, on=on)
