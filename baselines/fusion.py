@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from baselines.catalogue import Scores, ranked
-from llm4rec_bench import CardRefused, Ranking, Request, TaskView, load_method, read_card
-
-CARDS = Path(__file__).parents[1] / "submissions"
+from baselines.entries import fitted_entry
+from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 _DECIMALS = 12
 """Of a score: equal sums are equal whichever part came first, and no others become so."""
@@ -37,17 +35,9 @@ class Fusion:
     def fit(self, task: TaskView) -> None:
         """Fit both methods. Raises CardRefused where one reads what this card does not."""
         self.task = task
-        self.methods = []
-        for name, weight in self.parts.items():
-            card = read_card(CARDS / name)
-            if unread := set(card.reads) - set(task.reads):
-                raise CardRefused(
-                    f"{name} reads {', '.join(sorted(unread))}, which the card of the fusion "
-                    "does not; add it to `reads`"
-                )
-            method = load_method(card, task.task, task.track)
-            method.fit(task)
-            self.methods.append((method, weight))
+        self.methods = [
+            (fitted_entry(name, task), weight) for name, weight in self.parts.items()
+        ]
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items by the sum of what their places in both rankings are worth."""

@@ -50,7 +50,7 @@ def test_what_no_ranking_holds_is_not_ranked() -> None:
 
 
 def test_a_part_that_reads_more_than_the_card_says_is_refused(toy) -> None:
-    with pytest.raises(CardRefused, match=r"tf-idf reads metadata, title, .* add it to `reads`"):
+    with pytest.raises(CardRefused, match=r"tf-idf reads metadata, title, .*add it to `reads`"):
         Fusion("sequential-knn", "tf-idf").fit(toy.view("retrieval", "test", 0, []))
 
 
@@ -69,6 +69,6 @@ def test_parameters_that_make_no_sense_are_refused(wrong: dict) -> None:
 
 
 def test_an_entry_that_is_not_there_is_named(toy, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("baselines.fusion.CARDS", tmp_path)
+    monkeypatch.setattr("baselines.entries.CARDS", tmp_path)
     with pytest.raises(CardRefused, match="nobody"):
         Fusion("nobody", "nothing").fit(toy.view("retrieval", "test", 0, []))

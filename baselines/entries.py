@@ -1,0 +1,25 @@
+"""Methods that are made of other entries: by the name of their card, as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llm4rec_bench import CardRefused, Method, TaskView, load_method, read_card
+
+CARDS = Path(__file__).parents[1] / "submissions"
+
+
+def fitted_entry(name: str, task: TaskView) -> Method:
+    """The method of a card under submissions/, with its parameters on the task, fitted.
+
+    Raises CardRefused where it reads what the view does not show.
+    """
+    card = read_card(CARDS / name)
+    if unread := set(card.reads) - set(task.reads):
+        raise CardRefused(
+            f"{name} reads {', '.join(sorted(unread))}, which the card that names it does not; "
+            "add it to `reads`"
+        )
+    method = load_method(card, task.task, task.track)
+    method.fit(task)
+    return method
