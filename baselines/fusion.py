@@ -35,9 +35,7 @@ class Fusion:
     def fit(self, task: TaskView) -> None:
         """Fit both methods. Raises CardRefused where one reads what this card does not."""
         self.task = task
-        self.methods = [
-            (fitted_entry(name, task), weight) for name, weight in self.parts.items()
-        ]
+        self.methods = [(fitted_entry(name, task), weight) for name, weight in self.parts.items()]
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items by the sum of what their places in both rankings are worth."""

@@ -6,7 +6,7 @@ import math
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -193,9 +193,15 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     tasks: list[TaskId] = []
     """Tasks it is entered on."""
+    tracks: list[Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(TRACKS)})\Z")]] = []
+    """Tracks it is entered on; all, if none is named."""
     tuning: Tuning | None = None
     on: dict[Place, Adjusted] = {}
     """Parameters that differ on ``<task>`` or ``<task>/<track>``, merged over `params`."""
+
+    def tracks_of(self, there: Iterable[str]) -> list[str]:
+        """Those of a task's tracks that it is entered on."""
+        return [track for track in there if track in self.tracks or not self.tracks]
 
     def params_on(self, task_id: str, track: str) -> dict[str, Any]:
         """The method's parameters on a track of a task."""
@@ -242,6 +248,7 @@ def read_card(folder: Path) -> Card:
 _SPELLINGS = {
     "name": "lower-case words joined by hyphens, at most 64 characters",
     "tasks": "a task id, such as ml-100k-v1",
+    "tracks": ", ".join(TRACKS),
     "system": "module:Class",
     "on": "a task id, or <task>/<track>",
     "tuning.space": "a parameter's name with 1 to 1,000 choices, or { low = …, high = … }",

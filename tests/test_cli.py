@@ -306,3 +306,40 @@ def test_ctrl_c_ends_with_one_line(card, tmp_path) -> None:
     assert err.splitlines()[-1].startswith("interrupted")
     assert "Traceback" not in err
     assert partial.exists()
+
+
+def test_a_card_may_be_for_some_tracks_only(bench, card) -> None:
+    path = card / "submission.toml"
+    path.write_text(path.read_text() + 'tracks = ["ranking", "reranking"]\n')
+    code, out, _ = bench("run", card)
+    assert code == 0
+    assert out.splitlines() == [f"runs/mine/toy-v1.{t}.jsonl" for t in ("ranking", "reranking")]
+    path.write_text(path.read_text().replace('"reranking"', '"rerank"'))
+    code, _, err = bench("run", card)
+    assert code == 1
+    assert "tracks[1]: expected retrieval, ranking, ranking-popular, reranking" in err
+
+
+def test_a_method_that_asks_no_model_has_nothing_to_replay_or_plan(bench, card) -> None:
+    for option, said in (
+        ("--replay", "there is no recording to replay; run without --replay"),
+        ("--dry-run", "cannot tell what it would ask of a model"),
+    ):
+        code, out, err = bench("run", card, "--track", "ranking", option)
+        assert (code, out) == (1, "")
+        assert said in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--replay", "--dry-run"], "nothing to plan"),
+        (["--spend", "1"], "--spend needs --prices"),
+        (["--model", "m"], "--model names a row of --prices"),
+        (["--spend", "0", "--prices", "p"], "0.0 is not in the range x>0"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(bench, card, options, said) -> None:
+    code, _, err = bench("run", card, *options)
+    assert code == 2
+    assert said in err

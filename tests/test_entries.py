@@ -105,7 +105,7 @@ def test_our_own_methods_are_entered_on_every_track(folder: Path) -> None:
     expected = {
         f"{task}.{track}.jsonl.gz"
         for task in set(FROZEN) - WITHOUT.get(folder.name, set())
-        for track in read_recipe(recipes_folder() / task).tracks
+        for track in read_card(folder).tracks_of(read_recipe(recipes_folder() / task).tracks)
     }
     assert {path.name for path in run_files(folder)} == expected
 

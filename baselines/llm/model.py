@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
+from llm4rec_bench import BenchError
+
 Role = Literal["system", "user", "assistant"]
 
 Status = Literal["ok", "truncated", "refusal", "timeout", "api_error"]
@@ -78,12 +80,20 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """From the call to its answer, all tries and waits between them included."""
 
 
+class ModelUnavailable(BenchError):
+    """No call can succeed, or none has for long; answers that have come stay good."""
+
+
 class LanguageModel(Protocol):
     """A model that answers calls."""
 
     @property
     def identity(self) -> list[object]:
         """All that decides an answer beside the call: kind, name, revision, number format."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls it works on at once."""
 
     def answers(self, calls: Sequence[Call]) -> Iterator[tuple[int, Answer]]:
         """The answer to each call with the call's index, as they come, in any order.

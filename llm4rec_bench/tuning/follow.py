@@ -54,7 +54,7 @@ def check_followed(card: Card, folder: Path, entered: Iterable[tuple[str, str]])
 def _fault(card: Card, tuning: Tuning, tried: Tried, task: str, track: str) -> str | None:
     """Why the parameters on a track are not those that trials chose, if so."""
     folder = recipe_folder(task)
-    tracks: list[str] = list(read_recipe(folder).tracks)
+    tracks = card.tracks_of(read_recipe(folder).tracks)
     tuned = tuned_track(tuning, track, tracks)
     study = tried.study(task, tuned)
     if study is None or track not in study.serves:

@@ -83,7 +83,7 @@ def places(card: Card, task: Task, tracks: Sequence[str] = ()) -> list[Place]:
     Raises CardRefused where the card states no tuning, or one that the task does not go with.
     """
     tuning = _tuning(card)
-    every: list[str] = list(task.recipe.tracks)
+    every = card.tracks_of(task.recipe.tracks)
     for track in tracks:
         task.track(track)
     if tuning.per == "task" and tracks:

@@ -171,7 +171,7 @@ def test_the_packaged_model_is_taken_only_if_it_is_the_published_one(
         encoder_of(MINILM).encode(["a"], "")
 
     loaded.clear()
-    monkeypatch.setattr(encoders, "_file_digest", lambda path: encoders._MINILM_WEIGHTS)
+    monkeypatch.setattr(encoders, "file_digest", lambda path: encoders._MINILM_WEIGHTS)
     encoder_of(MINILM).encode(["a"], "")
     assert loaded[1]["model_name_or_path"] == str(tmp_path / "model")
     loaded.clear()

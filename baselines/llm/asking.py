@@ -1,0 +1,179 @@
+"""Asking a model on behalf of many requests: recorded, within a budget, counted and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from hashlib import sha256
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import msgspec
+
+from baselines.llm.model import Answer, Call, Chat, LanguageModel, Usage
+from llm4rec_bench import Dropped, Plan, Ranking, Recording
+
+LASTING = frozenset({"ok", "truncated", "refusal"})
+"""How a call ends that would end so again; others are tried anew by the next run."""
+
+
+class Told(NamedTuple):
+    """What a ranker made of the answers about one request."""
+
+    items: list[str]
+    status: str = "ok"
+    dropped: Dropped | None = None
+
+
+Conversation = Generator[list[Call], list[Answer], Told]
+"""How a ranker asks about one request: it yields calls of which none waits for another, is sent
+their answers, and so on, until it returns what it was told."""
+
+
+class Asking:
+    """A model that is asked for each answer at most once, as rankers use it.
+
+    Where it is `rehearsing`, nothing is recorded and nothing spent.
+    """
+
+    def __init__(
+        self, model: LanguageModel, recording: Recording | None, rehearsing: bool = False
+    ) -> None:
+        self.model = model
+        self.recording = recording
+        self.rehearsing = rehearsing
+        self._identity = msgspec.json.encode(model.identity, order="sorted")
+
+    def rankings(self, conversations: Sequence[Conversation]) -> list[Ranking]:
+        """What comes of some conversations, led side by side.
+
+        The calls of all that are under way go to the model together, so that it can take up
+        several at once.
+        """
+        talks = [_Talk(conversation) for conversation in conversations]
+        while under_way := [talk for talk in talks if talk.told is None]:
+            ends = list(accumulate((len(talk.calls) for talk in under_way), initial=0))
+            answers = self.answers([call for talk in under_way for call in talk.calls])
+            for talk, (start, end) in zip(under_way, pairwise(ends), strict=True):
+                talk.hear(answers[start:end], self.model.concurrency)
+        return [talk.ranking() for talk in talks]
+
+    def answers(self, calls: Sequence[Call]) -> list[Answer]:
+        """The answers to some calls, in their order; equal calls are one."""
+        keys = [self._key(call) for call in calls]
+        found = {key: answer for key in dict.fromkeys(keys) if (answer := self._kept(key))}
+        asked = {key: call for key, call in zip(keys, calls, strict=True) if key not in found}
+        left = list(asked.items())
+        while left:
+            some = left[: self._affordable([call for _, call in left])]
+            for index, answer in self.model.answers([call for _, call in some]):
+                found[some[index][0]] = answer
+                self._keep(some[index][0], answer)
+            left = left[len(some) :]
+        return [found[key] for key in keys]
+
+    def _key(self, call: Call) -> str:
+        return sha256(self._identity + msgspec.json.encode(call, order="sorted")).hexdigest()
+
+    def _kept(self, key: str) -> Answer | None:
+        if self.recording is None or (raw := self.recording.get(key)) is None:
+            return None
+        answer = msgspec.json.decode(raw, type=Answer)
+        return answer if answer.status in LASTING or self.recording.replay else None
+
+    def _keep(self, key: str, answer: Answer) -> None:
+        if self.recording is None or self.rehearsing:
+            return
+        self.recording.put(key, msgspec.json.encode(answer))
+        if self.recording.budget is not None:
+            use = answer.usage
+            self.recording.budget.spend(use.prompt or 0, use.completion or 0, use.cached or 0)
+
+    def _affordable(self, calls: Sequence[Call]) -> int:
+        """How many of some calls can be made, the first ones, whatever they cost.
+
+        Raises BenchError where there is not enough left for one.
+        """
+        budget = None if self.recording is None else self.recording.budget
+        if budget is None or self.rehearsing:
+            return len(calls)
+        worst = accumulate(budget.price(*most(self.model, call), 0) for call in calls)
+        count = sum(1 for cost in worst if budget.allows(cost))
+        if count == 0:
+            raise budget.exhausted()
+        return count
+
+
+def most(model: LanguageModel, call: Call) -> tuple[int, int]:
+    """Tokens of a call's prompt, and those that its answer may have."""
+    prompt = sum(model.tokens(message.content) for message in call.messages)
+    return prompt, call.sampling.max_tokens if isinstance(call, Chat) else 1
+
+
+class _Talk:
+    """One conversation on its way."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        self.told: Told | None = None
+        self.latency = 0.0
+        self.usages: list[Usage] = []
+        self.calls: list[Call] = []
+        self._go_on(None)
+
+    def hear(self, answers: list[Answer], lanes: int) -> None:
+        """Take a round's answers; it lasts as long as its calls do on so many lanes."""
+        times = [answer.latency_ms for answer in answers]
+        self.latency += max(max(times, default=0.0), sum(times) / lanes)
+        self.usages += [answer.usage for answer in answers]
+        self._go_on(answers)
+
+    def _go_on(self, answers: list[Answer] | None) -> None:
+        try:
+            self.calls = self.conversation.send(answers)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            self.told = stop.value
+
+    def ranking(self) -> Ranking:
+        """What it came to, and what it took."""
+        told = self.told or Told([])
+        return Ranking(
+            told.items,
+            status=told.status,  # type: ignore[arg-type]
+            latency_ms=round(self.latency, 3),
+            prompt_tokens=_sum(use.prompt for use in self.usages),
+            completion_tokens=_sum(use.completion for use in self.usages),
+            cached_tokens=_sum(use.cached for use in self.usages),
+            dropped=told.dropped,
+        )
+
+
+def _sum(counts: Iterator[int | None]) -> int | None:
+    """Of all, if any is known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+class Rehearsal:
+    """Stands in for a model, to count what would be asked of it; its answers say nothing."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self.identity = model.identity
+        self.concurrency = model.concurrency
+        self.plan = Plan()
+
+    def answers(self, calls: Sequence[Call]) -> Iterator[tuple[int, Answer]]:
+        """Count the calls."""
+        for index, call in enumerate(calls):
+            prompt, completion = most(self.model, call)
+            self.plan = Plan(
+                self.plan.calls + 1,
+                self.plan.prompt_tokens + prompt,
+                self.plan.completion_tokens + completion,
+            )
+            told = None if isinstance(call, Chat) else [0.0] * len(call.continuations)
+            yield index, Answer(logprobs=told)
+
+    def tokens(self, text: str) -> int:
+        """As the model counts."""
+        return self.model.tokens(text)

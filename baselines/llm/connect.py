@@ -1,0 +1,38 @@
+"""From a card's table to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from baselines.llm.model import LanguageModel
+from llm4rec_bench import CardRefused
+
+_KINDS = {
+    "openai": ("baselines.llm.endpoint", "Endpoint"),
+    "transformers": ("baselines.llm.local", "Local"),
+    "langchain": ("baselines.llm.langchain", "LangChain"),
+}
+
+
+def model_of(params: Mapping[str, Any]) -> LanguageModel:
+    """The model that a table of a card describes; raises CardRefused naming the field.
+
+    { kind = "openai", model = "name", base_url = "http://127.0.0.1:8080/v1", concurrency = 8 }
+    { kind = "transformers", model = "org/name", revision = "<commit>" }
+    { kind = "langchain", system = "module:factory" }
+    """
+    kind = params.get("kind")
+    if kind not in _KINDS:
+        raise CardRefused(f"model: kind: expected {', '.join(_KINDS)}, found {kind!r}")
+    module, name = _KINDS[kind]
+    try:
+        made: LanguageModel = msgspec.convert(dict(params), getattr(import_module(module), name))
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$")
+        field = place.removeprefix(".").rstrip("`")
+        raise CardRefused(f"model: {field + ': ' if field else ''}{message}") from None
+    return made

@@ -1,0 +1,385 @@
+"""A language model behind a server that speaks OpenAI's chat API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from baselines.llm.at_once import Ask, Streak, at_once
+from baselines.llm.capabilities import CHAT, TURN_FIELDS, Capabilities
+from baselines.llm.chat_format import Completion, ended, held_to
+from baselines.llm.first_token import logprobs, surely_one_each
+from baselines.llm.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
+from baselines.llm.given_texts import logprobs as given_logprobs
+from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, ModelUnavailable
+from baselines.openai_client import check_url, cut, key_of, library, told
+from llm4rec_bench import CardRefused
+
+if TYPE_CHECKING:
+    import ssl
+
+    from openai import APIStatusError, AsyncOpenAI, OpenAI, OpenAIError
+
+_OURS = frozenset(
+    "model messages max_tokens max_completion_tokens temperature top_p seed response_format "
+    "logprobs top_logprobs stream n prompt echo".split()
+)
+_REFUSALS = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 500, 501})
+"""By which servers say that they do not know a field or a path. Others may pass."""
+
+
+class Endpoint(
+    msgspec.Struct, tag_field="kind", tag="openai", forbid_unknown_fields=True, dict=True
+):
+    """A chat model of OpenAI, or of a server that speaks its language: llama.cpp, vLLM, SGLang, …
+
+    { kind = "openai", model = "name", base_url = "http://127.0.0.1:8080/v1", concurrency = 8 }
+
+    What `extra` holds is sent with each question: top_k = 1, say, or chat_template_kwargs. Of
+    what neither it nor the call says, the server's own settings decide.
+
+    The client tries again what may pass, timeouts, lost connections and the statuses 408, 409, 429
+    and from 500 on, as often as `retries` says: after the seconds that the server asks for if they
+    are at most 120 (beyond that it does not try again), else after half a second, then twice as
+    long each time, up to 8.
+
+    `Likelihoods` are read off the first token where each continuation is one; where the server
+    has a tokeniser that decides, else `first_token.surely_one_each`. Longer ones are asked of
+    completions that repeat their prompt. What a server can do is found out by `Capabilities` the
+    first time it matters; a JSON Schema is left out where the server would not keep to it. An
+    answer to a conversation that ends with the assistant's turn is how that turn goes on.
+    """
+
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    revision: str | None = None
+    """What the server has loaded, in the words of whoever runs it: a commit, a number format."""
+    base_url: str = "http://127.0.0.1:8080/v1"
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 5
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    """Seconds without a sign of the server until one try is given up."""
+    api_key_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z")] = "OPENAI_API_KEY"
+    """The environment variable that holds the key; `none` is a key for servers without."""
+    extra: dict[str, Any] = {}
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the server calls the most tokens of an answer; OpenAI's newer models use the latter."""
+    top_logprobs: Annotated[int, msgspec.Meta(ge=1)] = 500
+    """The likeliest tokens to be told, at most: see `Capabilities.top_logprobs`."""
+    count_tokens: Literal["estimate", "server"] = "estimate"
+    """How prompts are measured; where the server does it, it is needed for a replay, too."""
+
+    def __post_init__(self) -> None:
+        check_url(self.base_url)
+        if fixed := sorted(_OURS & self.extra.keys()):
+            raise ValueError(f"extra: {', '.join(fixed)}: the call decides that, not the card")
+
+    @property
+    def identity(self) -> list[object]:
+        """The model, its revision, or where none is declared the address; and what is sent along.
+
+        Nobody can see from outside what a server has loaded: a revision is its operator's word,
+        and good wherever the model is served.
+        """
+        where = self.base_url.rstrip("/") if self.revision is None else self.revision
+        return ["openai", self.model, where, self.extra, self.top_logprobs]
+
+    def answers(self, calls: Sequence[Call]) -> Iterator[tuple[int, Answer]]:
+        """Several calls at a time. Failed ones say why; after ten in a row the run is stopped."""
+        if calls:
+            self._check(calls)
+        yield from at_once(self._connection, calls, self.concurrency, self._streak)
+
+    def tokens(self, text: str) -> int:
+        """A quarter of the bytes in UTF-8, or with count_tokens = "server" what it counts.
+
+        The estimate is of English; it is the same with no server, so that a recorded run can be
+        replayed without one.
+        """
+        if self.count_tokens == "estimate":
+            return -(-len(text.encode()) // 4)
+        self._meet()
+        tokens = tokenised(self._ask(*text_tokens(text)))
+        if tokens is None:
+            raise CardRefused(f"{self._name}: counts no tokens; leave out count_tokens")
+        return len(tokens)
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the server does, found out by asking it."""
+        self._meet()
+        return Capabilities(self._ask, self.top_logprobs)
+
+    def summary(self) -> str:
+        """The model and what its server does, in one line."""
+        return f"{self._name}: {self.capabilities.summary()}"
+
+    # What cannot be asked
+
+    def _check(self, calls: Sequence[Call]) -> None:
+        """Find out what the server does as far as it matters, before the calls are on their way.
+
+        Raises CardRefused where it cannot do what is asked.
+        """
+        able = self.capabilities
+        if any(_begun(call.messages) for call in calls):
+            if able.turn not in TURN_FIELDS:
+                raise CardRefused(
+                    f"{self._name}: does not go on with a turn of the assistant that is begun; "
+                    "take a prompt that ends with the user, or a model with kind = "
+                    '"transformers"'
+                )
+            _ = able.repeats
+        if any(isinstance(call, Chat) and call.sampling.schema is not None for call in calls):
+            _ = able.schema
+        wanted = {call.continuations for call in calls if isinstance(call, Likelihoods)}
+        longer = [some for some in wanted if not self._one_each(some)]
+        if longer and not able.given_texts:
+            raise CardRefused(
+                f"{self._name}: tells log-probabilities of what the model says, not of given "
+                f"texts such as {max(longer[0], key=len)[:80]!r}; a model with kind = "
+                '"transformers" tells them'
+            )
+        if len(longer) < len(wanted) and not able.top_logprobs:
+            raise CardRefused(
+                f"{self._name}: tells no log-probabilities; take a prompt that is answered in "
+                'words, or a model with kind = "transformers"'
+            )
+
+    def _one_each(self, continuations: tuple[str, ...]) -> bool:
+        """Whether continuations are tokens, each another."""
+        if continuations not in self._known:
+            self._known[continuations] = self._are_tokens(continuations)
+        return self._known[continuations]
+
+    def _are_tokens(self, continuations: tuple[str, ...]) -> bool:
+        if max(map(len, continuations)) > 40 or not self.capabilities.tokeniser:
+            return surely_one_each(continuations)
+        tokens = [tokenised(self._ask(*text_tokens(one))) or [] for one in continuations]
+        return all(len(one) == 1 for one in tokens) and len(set(map(tuple, tokens))) == len(tokens)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], bool]:
+        return {}
+
+    # One call
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Ask]:
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+        # Made anew each time, since it belongs to one event loop.
+        client = AsyncOpenAI(
+            http_client=DefaultAsyncHttpxClient(verify=self._trust), **self._settings
+        )
+        async with client:
+
+            async def ask(call: Call) -> Answer:
+                start = time.perf_counter()
+                answer = await self._answer(client, call)
+                spent = 1000 * (time.perf_counter() - start)
+                return msgspec.structs.replace(answer, latency_ms=round(spent, 3))
+
+            yield ask
+
+    async def _answer(self, client: AsyncOpenAI, call: Call) -> Answer:
+        from openai import OpenAIError
+
+        try:
+            if isinstance(call, Likelihoods) and not self._one_each(call.continuations):
+                return await self._weighed(client, call)
+            response = await client.chat.completions.with_raw_response.create(
+                model=self.model,
+                messages=[msgspec.to_builtins(message) for message in call.messages],
+                extra_body=self._fields(call) | self.extra,
+            )
+            return self._read(call, msgspec.json.decode(response.content, type=Completion))
+        except OpenAIError as error:
+            return self._failed(error)
+        except msgspec.MsgspecError as error:
+            return Answer(status="api_error", reason=f"answered what is no chat: {cut(error)}")
+
+    def _fields(self, call: Call) -> dict[str, Any]:
+        fields: dict[str, Any] = dict(self._turn(call))
+        if isinstance(call, Likelihoods):
+            # At temperature 1 no server scales what it tells; what it draws is of no concern.
+            told = {"logprobs": True, "top_logprobs": self.capabilities.top_logprobs}
+            return fields | told | {self.limit: 1, "temperature": 1.0, "top_p": 1.0}
+        sampling = call.sampling
+        fields |= {self.limit: sampling.max_tokens}
+        fields |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        if sampling.seed is not None:
+            fields["seed"] = sampling.seed
+        if sampling.schema is not None and self.capabilities.schema:
+            fields |= held_to(sampling.schema)
+        return fields
+
+    def _turn(self, call: Call) -> Mapping[str, bool]:
+        return TURN_FIELDS[self.capabilities.turn] if _begun(call.messages) else {}
+
+    def _read(self, call: Call, found: Completion) -> Answer:
+        try:
+            choice = found.first
+        except ValueError as error:
+            return Answer(status="api_error", reason=str(error), usage=found.took)
+        if isinstance(call, Likelihoods):
+            if not choice.logprobs or not (first := choice.logprobs.first):
+                reason = "answered without log-probabilities"
+                return Answer(status="api_error", reason=reason, usage=found.took)
+            return Answer(logprobs=logprobs(first, call.continuations), usage=found.took)
+        said, begun = choice.message, _begun(call.messages)
+        text = said.content
+        if text and begun and self.capabilities.repeats:
+            text = text.removeprefix(begun)
+        return ended(text, choice.finish_reason, said.refusal, found.took)
+
+    async def _weighed(self, client: AsyncOpenAI, call: Likelihoods) -> Answer:
+        """The answer for continuations of more than one token."""
+
+        async def post(path: str, body: Mapping[str, Any]) -> object:
+            return await client.post(self._url(path), body=self._body(body), cast_to=object)
+
+        try:
+            messages = [msgspec.to_builtins(message) for message in call.messages]
+            chat = tokenised(await post(*chat_tokens(messages, self._turn(call))))
+            texts = [tokenised(await post(*text_tokens(one))) for one in call.continuations]
+            if not chat or None in texts:
+                return Answer(status="api_error", reason="answered without tokens")
+            asked = [[*chat, *(text or [])] for text in texts]
+            found = await post(*prompts(asked))
+        except ValueError as error:  # JSON that breaks off
+            return Answer(status="api_error", reason=f"answered what is no JSON: {cut(error)}")
+        weights = given_logprobs(found, asked, len(chat))
+        if weights is None:
+            return Answer(status="api_error", reason="answered without log-probabilities")
+        return Answer(logprobs=weights, usage=msgspec.convert(found, Completion).took)
+
+    def _failed(self, error: OpenAIError) -> Answer:
+        """What a call came to that the client has given up."""
+        from openai import APIStatusError, APITimeoutError
+
+        said = self._told(error)
+        if isinstance(error, APITimeoutError):
+            return Answer(status="timeout", reason=said)
+        if isinstance(error, APIStatusError):
+            self._stop_if_hopeless(error)
+            if error.code == "content_filter":
+                return Answer(status="refusal", reason=said)
+        return Answer(status="api_error", reason=said)
+
+    def _stop_if_hopeless(self, error: APIStatusError) -> None:
+        """Raise ModelUnavailable, with what to do, where no other call can succeed either."""
+        if error.code == "insufficient_quota" or error.status_code == 402:
+            hint = "the account has nothing left to spend"
+        elif error.status_code in (401, 403):
+            hint = f"the key in {self.api_key_env} may not use it; set it to one that may"
+        elif error.status_code == 404:
+            there = ", ".join(self._models[:10]) or "not told"
+            hint = (
+                f"no such model, or no chat at this address; models there: {there}; base_url "
+                "mostly ends with /v1"
+            )
+        else:
+            return
+        raise ModelUnavailable(f"{self._name}: {hint}; the server says: {self._told(error)}")
+
+    def _told(self, error: OpenAIError) -> str:
+        return told(error, self._settings["api_key"])
+
+    # The server
+
+    def _meet(self) -> None:
+        """See that somebody is there before many calls wait for nobody."""
+        self._models  # noqa: B018
+
+    @cached_property
+    def _models(self) -> list[str]:
+        """The models that the server says it has; empty where it does not say."""
+        client = self._client
+        from openai import APIConnectionError, APIStatusError, OpenAIError
+
+        try:
+            listed = client.with_options(max_retries=min(self.retries, 1)).models.list()
+            return [str(model.id) for model in listed.data]
+        except APIConnectionError as error:
+            raise ModelUnavailable(
+                f"{self._name}: nobody answers ({cut(error.__cause__ or error)}); start the "
+                "server, or set base_url to where it is. python -m baselines.llm.serve starts one "
+                "with a small model"
+            ) from None
+        except APIStatusError as error:
+            if error.status_code == 401:
+                self._stop_if_hopeless(error)
+            return []
+        except (OpenAIError, ValueError, TypeError, AttributeError):
+            return []  # it lists none in a way that is understood, and need not
+
+    def _ask(self, path: str, body: Mapping[str, Any]) -> object:
+        """What the server answers to one question; None where it refuses it.
+
+        Raises ModelUnavailable where it cannot be asked.
+        """
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            return self._client.post(self._url(path), body=self._body(body), cast_to=object)
+        except APIStatusError as error:
+            if path == CHAT:
+                self._stop_if_hopeless(error)
+            if error.status_code in _REFUSALS:
+                return None
+            said = self._told(error)
+        except OpenAIError as error:
+            said = self._told(error)
+        except ValueError:  # JSON that breaks off
+            return None
+        raise ModelUnavailable(f"{self._name}: cannot be asked what it does: {said}; try later")
+
+    def _url(self, path: str) -> str:
+        """Where a path is; the client takes those under base_url as they are."""
+        base = self.base_url.rstrip("/").removesuffix("/v1")
+        return base + path if path == TOKENIZE else path
+
+    def _body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model": self.model, **body, **self.extra}
+
+    @cached_property
+    def _client(self) -> OpenAI:
+        """For single questions; calls have clients of their own."""
+        with library("openai", "llm"):
+            from openai import OpenAI
+        return OpenAI(**self._settings)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "api_key": key_of(self.api_key_env, self._name),
+            "base_url": self.base_url,
+            "max_retries": self.retries,
+            "timeout": self.timeout,
+        }
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        """The certificates that are trusted, which take 20 ms to read."""
+        from httpx2 import create_ssl_context
+
+        return create_ssl_context()
+
+    @cached_property
+    def _streak(self) -> Streak:
+        return Streak(self._name)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.model} at {self.base_url}"
+
+
+def _begun(messages: Sequence[Message]) -> str:
+    """What the assistant's turn has begun with already."""
+    last = messages[-1] if messages else None
+    return last.content if last is not None and last.role == "assistant" else ""

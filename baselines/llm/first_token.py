@@ -1,0 +1,38 @@
+"""Log-probabilities of short continuations, from what a server tells of an answer's first token.
+
+A continuation of one token is as likely as that token is to come first. Tokens are told as text,
+and one with a blank before it is another answer: it is not added to the one without. Where two
+tokens are told that read the same, the continuation is as likely as both together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+
+from baselines.llm.chat_format import Token
+
+_WORD = re.compile(r"\s?(?:\w|[A-Z]?[a-z]{1,4})", re.ASCII)
+
+
+def surely_one_each(continuations: Sequence[str]) -> bool:
+    """Whether continuations are one token each for tokenisers at large, and no two the same.
+
+    Those are that are one letter or digit, or a word of at most five letters such as Yes, No,
+    True or False. None may begin another: the token of the shorter one could be the longer's.
+    """
+    return all(_WORD.fullmatch(one) for one in continuations) and not any(
+        other.startswith(one) for one, other in permutations(continuations, 2)
+    )
+
+
+def logprobs(told: Sequence[Token], continuations: Sequence[str]) -> list[float]:
+    """Natural logarithms, one a continuation; of one that is not told, the least that is told."""
+    found: dict[str, float] = {}
+    for one in told:
+        found[one.token] = float(np.logaddexp(found.get(one.token, -np.inf), one.logprob))
+    least = min(one.logprob for one in told)
+    return [found.get(text, least) for text in continuations]

@@ -1,0 +1,44 @@
+"""How likely the model finds each candidate's title after the history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from baselines.llm.asking import Conversation
+from baselines.llm.model import Likelihoods
+from baselines.llm.ranker import About, Ranker, failure
+
+
+@dataclass(kw_only=True, eq=False)
+class TitleLikelihood(Ranker):
+    """Query likelihood: candidates by the probability of their title as the answer.
+
+    As Sachan et al. (EMNLP 2022) score a passage by the question, but with the history for the
+    passage and the title for the question. The logarithm is a mean over the title's tokens with
+    `per_token`, else their sum, which favours short titles. `prior` takes off the logarithm
+    without a history, so that a title that is likely anywhere is not ahead for that.
+    """
+
+    slots = ("things", "history", "latest")
+
+    per_token: bool = True
+    prior: bool = False
+
+    def asked(self, about: About) -> Conversation:
+        """All titles in one call, and in another without the history."""
+        titles = tuple(about.titles)
+        calls = [Likelihoods(about.messages(), titles)]
+        if self.prior:
+            calls.append(Likelihoods(about.messages(history=[], latest=""), titles))
+        answers = yield list(calls)
+        if failed := failure(answers[:1]):
+            return failed
+        lengths = np.array(
+            [self.asked_model.tokens(title) if self.per_token else 1 for title in titles]
+        )
+        logprobs = np.asarray(answers[0].logprobs)
+        if self.prior and answers[1].logprobs is not None:
+            logprobs = logprobs - np.asarray(answers[1].logprobs)
+        return about.ranked(logprobs / np.maximum(1, lengths))

@@ -1,0 +1,260 @@
+"""The harness itself: models with known tastes must get exactly what these tastes are worth."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from baselines.llm.hybrid import Hybrid
+from baselines.llm.letters import Letters
+from baselines.llm.likelihood import TitleLikelihood
+from baselines.llm.listwise import Listwise
+from baselines.llm.pairwise import Pairwise
+from baselines.llm.pointwise import Pointwise
+from baselines.llm.ranker import Talking
+from baselines.llm.select import SelectK
+from baselines.llm.sliding import SlidingWindow
+from llm4rec_bench import CardRefused, Ranking, Request
+from tests.baselines.llm.stubs import Stub, Taste, prompt
+
+MODEL = {"kind": "openai", "model": "none"}
+LISTWISE = prompt("listwise-sequential")
+
+MAKERS: dict[str, Callable[[], Talking]] = {
+    "letters": lambda: Letters(model=MODEL, prompt=prompt("letters")),
+    "letters, three orders": lambda: Letters(
+        model=MODEL, prompt=prompt("letters"), permutations=3, calibrate=True
+    ),
+    "listwise": lambda: Listwise(model=MODEL, prompt=LISTWISE),
+    "recency": lambda: Listwise(model=MODEL, prompt=prompt("listwise-recency")),
+    "example": lambda: Listwise(model=MODEL, prompt=prompt("listwise-example")),
+    "bootstrapped": lambda: Listwise(model=MODEL, prompt=LISTWISE, shuffles=3),
+    "pairwise": lambda: Pairwise(model=MODEL, prompt=prompt("pairwise")),
+    "bradley-terry": lambda: Pairwise(
+        model=MODEL, prompt=prompt("pairwise"), aggregate="bradley-terry"
+    ),
+    "yes-no": lambda: Pointwise(model=MODEL, prompt=prompt("yes-no")),
+    "rating": lambda: Pointwise(model=MODEL, prompt=prompt("rating"), answer="rating"),
+    "select": lambda: SelectK(model=MODEL, prompt=prompt("select"), k=20),
+    "sliding": lambda: SlidingWindow(model=MODEL, prompt=LISTWISE),
+    "likelihood": lambda: TitleLikelihood(
+        model=MODEL, prompt=prompt("likelihood"), per_token=False
+    ),
+    "hybrid": lambda: Hybrid(
+        model=MODEL,
+        parts=[
+            {"ranker": "pointwise", "prompt": prompt("rating"), "answer": "rating"},
+            {"ranker": "pairwise", "prompt": prompt("pairwise"), "weight": 0.5},
+            {"ranker": "listwise", "prompt": LISTWISE},
+        ],
+    ),
+}
+LIST_READERS = ["letters", "listwise", "recency", "example", "select", "sliding", "likelihood"]
+"""Those whose model is shown all candidates at once, in one order."""
+
+
+def asked(name: str, taste: Taste, toy, count: int = 300, track: str = "ranking", seed: int = 0):
+    """Rankings by a ranker whose model has a taste, and what was asked of it."""
+    ranker = MAKERS[name]()
+    ranker.asked_model = stub = Stub(taste)
+    ranker.fit(toy.view(track, "test", seed, ["title"]))
+    requests = list(toy.requests("test", track))[:count]
+    return ranker.rank(requests), requests, stub
+
+
+def ranks(rankings: list[Ranking], toy, count: int) -> np.ndarray:
+    """Of the targets, 1 the best; 0 where they are not ranked."""
+    targets = toy.targets("test").items[:count, 0].tolist()
+    rows = [toy.items.rows(ranking.items).tolist() for ranking in rankings]
+    return np.array(
+        [1 + row.index(target) if target in row else 0
+         for row, target in zip(rows, targets, strict=True)]
+    )  # fmt: skip
+
+
+def by_title(toy, values: list[float]) -> Taste:
+    """The taste that likes the items of the catalogue by these values."""
+    liked = dict(zip(toy.items.texts, values, strict=True))
+    return lambda title, place: liked.get(title, 0.0)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_model_that_knows_the_targets_is_perfect_and_its_reverse_the_opposite(
+    toy, name: str
+) -> None:
+    targets = toy.targets("test").items[:6, 0]
+    for row, request in enumerate(list(toy.requests("test", "ranking"))[:6]):
+        wanted = [float(item == targets[row]) for item in range(len(toy.items))]
+        for sign, place in ((1.0, 1), (-1.0, len(request.candidates))):
+            ranker = MAKERS[name]()
+            liked = by_title(toy, [sign * value for value in wanted])
+            ranker.asked_model = Stub(liked)
+            ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+            (found,) = ranker.rank([request])
+            assert toy.items.rows(found.items).tolist().index(targets[row]) == place - 1
+            assert sorted(found.items) == sorted(request.candidates)
+            assert found.status == "ok"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_taste_that_is_one_order_of_all_items_ranks_every_pool_by_it(toy, name: str) -> None:
+    values = np.random.default_rng(5).permutation(len(toy.items)) / 50
+    found, requests, _ = asked(name, by_title(toy, values.tolist()), toy, count=8)
+    for ranking, request in zip(found, requests, strict=True):
+        rows = toy.items.rows(request.candidates)
+        expected = [toy.items.ids[row] for row in sorted(rows, key=lambda row: -values[row])]
+        assert ranking.items == expected
+
+
+@pytest.mark.parametrize("name", LIST_READERS)
+def test_a_model_that_takes_the_list_as_it_stands_gets_the_order_given(toy, name: str) -> None:
+    found, requests, _ = asked(name, lambda title, place: -float(place), toy)
+    assert [ranking.items for ranking in found] == [request.candidates for request in requests]
+    # The places of targets are uniform by design, so the mean is that of chance, within its error.
+    places = ranks(found, toy, 300)
+    assert abs(places.mean() - 10.5) < 3 * math.sqrt((20**2 - 1) / 12 / 300)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_model_with_no_taste_ranks_by_hash_order_and_not_by_place(toy, name: str) -> None:
+    """Equal preferences: only answers that are lists themselves must come in some order."""
+    found, requests, _ = asked(name, lambda title, place: 0.0, toy, count=8)
+    writes = name in {"listwise", "recency", "example", "select", "sliding"}
+    for ranking, request in zip(found, requests, strict=True):
+        by_row = sorted(request.candidates, key=lambda item: toy.items.row_of[item])
+        if writes:
+            assert ranking.items == request.candidates
+        elif name in {"bootstrapped", "hybrid"}:
+            assert sorted(ranking.items) == sorted(by_row)
+        else:
+            assert ranking.items == by_row
+
+
+def test_a_random_model_is_within_the_interval_of_chance(toy) -> None:
+    random = np.random.default_rng(1)
+    found, _, _ = asked("letters", lambda title, place: random.normal(), toy)
+    top = (ranks(found, toy, 300) == 1).mean()
+    assert abs(top - 1 / 20) < 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_liking_for_the_first_place_cancels_between_the_orders_of_a_pair(toy) -> None:
+    values = np.random.default_rng(2).permutation(len(toy.items)).tolist()
+    liked = by_title(toy, values)
+    found, requests, _ = asked(
+        "bradley-terry", lambda title, place: liked(title, place) + 3.0 * (place == 0), toy, 10
+    )
+    for ranking, request in zip(found, requests, strict=True):
+        rows = toy.items.rows(request.candidates)
+        assert ranking.items == [
+            toy.items.ids[row] for row in sorted(rows, key=lambda r: -values[r])
+        ]
+
+
+def test_a_liking_for_a_letter_is_taken_off_by_calibration(toy) -> None:
+    """What the model prefers where nothing is shown, it prefers where something is."""
+    values = np.random.default_rng(3).permutation(len(toy.items)).tolist()
+    liked = by_title(toy, values)
+
+    def biased(title: str, place: int) -> float:
+        return liked(title, place) + 100.0 * math.sin(place)
+
+    ranker = Letters(model=MODEL, prompt=prompt("letters"), calibrate=True)
+    ranker.asked_model = stub = Stub(biased)
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    requests = list(toy.requests("test", "ranking"))[:10]
+    for ranking, request in zip(ranker.rank(requests), requests, strict=True):
+        rows = toy.items.rows(request.candidates)
+        assert ranking.items == [
+            toy.items.ids[row] for row in sorted(rows, key=lambda r: -values[r])
+        ]
+    contents = Counter("N/A" in call.messages[1].content for call in stub.calls)
+    assert contents == {False: 10, True: 1}  # without content, all requests ask the same
+
+
+def test_long_lists_are_ranked_by_windows(toy) -> None:
+    values = np.random.default_rng(4).permutation(len(toy.items)).tolist()
+    ranker = MAKERS["sliding"]()
+    ranker.asked_model = stub = Stub(by_title(toy, values))
+    ranker.fit(toy.view("reranking", "test", 0, ["title"]))
+    pool = toy.items.ids[:45]
+    (found,) = ranker.rank([Request("r", "u", None, toy.items.ids[45:], pool)])
+    best = [toy.items.ids[row] for row in sorted(range(45), key=lambda row: -values[row])]
+    assert found.items[:10] == best[:10]  # what one pass is sure of: a step's worth
+    assert sorted(found.items) == sorted(pool)
+    shown = [call.messages[1].content.count("\n[") for call in stub.calls]
+    assert shown == [20, 20, 20, 20]  # from 25, 15, 5 and 0 on
+    assert found.latency_ms == 8.0  # one after the other
+
+
+def test_tokens_and_latencies_are_those_of_all_calls(toy) -> None:
+    found, _, stub = asked("yes-no", lambda title, place: 1.0, toy, count=1)
+    assert len(stub.calls) == 20
+    assert found[0].completion_tokens == 20
+    assert found[0].prompt_tokens == sum(
+        stub.tokens(call.messages[1].content) for call in stub.calls
+    )
+    assert found[0].latency_ms == 20 * 2.0 / 4  # on four lanes
+    (one, *_), _, _ = asked("letters", lambda title, place: 1.0, toy, count=1)
+    assert one.latency_ms == 2.0
+
+
+def test_examples_are_the_users_own_earlier_steps(toy) -> None:
+    _, requests, stub = asked("example", lambda title, place: 0.0, toy, count=40)
+    shown = {call.messages[1].content for call in stub.calls}
+    for request in requests:
+        texts = [toy.items.texts[row] for row in toy.items.rows(request.history)]
+        assert any(
+            f"recommended to me is: {texts[-1]}\n" in text
+            and all(f"- {earlier}" in text for earlier in texts[-20:-1])
+            for text in shown
+        )
+
+
+def test_long_histories_are_cut_and_instructions_stay(toy) -> None:
+    ranker = Listwise(model=MODEL, prompt=LISTWISE, context=230, history=50)
+    ranker.asked_model = stub = Stub(lambda title, place: 0.0)
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    requests = list(toy.requests("test", "ranking"))[:50]
+    ranker.rank(requests)
+    texts = {call.messages[1].content: call for call in stub.calls}
+    for request in requests:
+        history = [toy.items.texts[row] for row in toy.items.rows(request.history)]
+        pool = [toy.items.texts[row] for row in toy.items.rows(request.candidates)]
+        (text,) = [text for text in texts if all(f" {title}\n" in text for title in pool)]
+        kept = text.split("last:\n")[1].split("\n\n")[0].splitlines()
+        assert kept == [f"- {title}" for title in history[len(history) - len(kept) :]]
+        assert "Rank all 20 of them" in text
+        assert sum(stub.tokens(said.content) + 8 for said in texts[text].messages) <= 230
+    with pytest.raises(CardRefused, match=r"needs more than 50 tokens .* raise context"):
+        small = Listwise(model=MODEL, prompt=LISTWISE, context=50)
+        small.asked_model = stub
+        small.fit(toy.view("ranking", "test", 0, ["title"]))
+        small.rank(requests)
+
+
+def test_a_hint_is_the_order_in_which_candidates_are_shown(toy) -> None:
+    ranker = Listwise(model=MODEL, prompt=LISTWISE, hint="popularity")
+    ranker.asked_model = Stub(lambda title, place: -float(place))
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    requests = list(toy.requests("test", "ranking"))[:20]
+    from baselines.entries import fitted_entry
+
+    popular = fitted_entry("popularity", toy.view("ranking", "test", 0, []))
+    expected = [ranking.items for ranking in popular.rank(requests)]
+    assert [ranking.items for ranking in ranker.rank(requests)] == expected
+
+
+def test_what_cannot_be_ranked_is_refused(toy) -> None:
+    ranker = MAKERS["letters"]()
+    with pytest.raises(CardRefused, match="not a whole catalogue"):
+        ranker.fit(toy.view("retrieval", "test", 0, ["title"]))
+    with pytest.raises(CardRefused, match=r'reads = \["title"\]'):
+        ranker.fit(toy.view("ranking", "test", 0, []))
+    ranker.asked_model = Stub(lambda title, place: 0.0)
+    ranker.fit(toy.view("reranking", "test", 0, ["title"]))
+    with pytest.raises(CardRefused, match="more than there are letters"):
+        ranker.rank([Request("r", "u", None, toy.items.ids[45:], toy.items.ids[:27])])

@@ -1,0 +1,271 @@
+"""Runs with a model that fails, is cut off, is paid for, and is not there any more."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import numpy as np
+import pytest
+
+from baselines.llm.letters import Letters
+from baselines.llm.model import Answer
+from baselines.llm.pointwise import Pointwise
+from llm4rec_bench import BenchError, Task, TaskView
+from llm4rec_bench.recording import Budget, Recording
+from llm4rec_bench.run.execute import execute, planned
+from llm4rec_bench.submission import Card
+from tests.baselines.llm.stubs import Stub, prompt
+
+MODEL = {"kind": "openai", "model": "none"}
+
+
+class Fickle(Stub):
+    """Likes titles by their letters; breaks off, or fails, when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda title, place: sum(map(ord, title)) % 97 + place / 50)
+        self.breaks_after: int | None = None
+        self.fails: dict[str, str] = {}
+
+    def answer(self, call):
+        if self.breaks_after is not None and len(self.calls) > self.breaks_after:
+            raise KeyboardInterrupt
+        for text, status in self.fails.items():
+            if text in call.messages[1].content:
+                return Answer(status=status, reason="as told", latency_ms=1.0)
+        return super().answer(call)
+
+
+FICKLE = Fickle()
+
+
+class FickleLetters(Letters):
+    asked_model = FICKLE
+
+
+class FicklePointwise(Pointwise):
+    asked_model = FICKLE
+
+
+@pytest.fixture(autouse=True)
+def fickle():
+    FICKLE.__init__()
+    return FICKLE
+
+
+def card(kind: str = "Letters", runs: int = 1, **params) -> Card:
+    named = {"Letters": "letters", "Pointwise": "yes-no"}[kind]
+    return Card(
+        "fickle", "Fickle", ["We"], "MIT", "", "none", "none",
+        system=f"{__name__}:Fickle{kind}", reads=["title"], runs=runs,
+        params={"model": MODEL, "prompt": prompt(named)} | params,
+    )  # fmt: skip
+
+
+def run(card: Card, toy: Task, path: Path, batch: int = 16, track: str = "ranking", **recorded):
+    with Recording(path.with_name("a.recording.jsonl"), **recorded) as recording:
+        execute(card, toy, track, path, batch=batch, recording=recording, overwrite=True)
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
+
+
+def test_a_run_is_made_again_from_its_recording_to_the_byte(toy, tmp_path, fickle) -> None:
+    """Latencies and tokens too, and with no model; whatever was handed over at once."""
+    fickle.fails = {"cannot be": "refusal"}
+    made = run(card(runs=2), toy, tmp_path / "a.jsonl")
+    asked = len(fickle.calls)
+    assert asked == 2 * 300
+    for batch in (1, 7, 600):
+        again = run(card(runs=2), toy, tmp_path / "b.jsonl", batch, replay=True)
+        assert again == made
+    assert len(fickle.calls) == asked
+    assert json.loads(made[1])["latency_ms"] == 2.0
+
+
+@pytest.mark.parametrize("after", [0, 1, 100, 299])
+def test_a_run_that_is_killed_asks_for_nothing_twice(toy, tmp_path, fickle, after: int) -> None:
+    expected = run(card(), toy, tmp_path / "expected" / "a.jsonl")
+    fickle.calls.clear()
+    fickle.breaks_after = after
+    path = tmp_path / "killed" / "a.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(card(), toy, path)
+    answered = len(fickle.calls) - 1
+    fickle.breaks_after = None
+    fickle.calls.clear()
+    with Recording(path.with_name("a.recording.jsonl")) as recording:
+        execute(card(), toy, "ranking", path, batch=16, recording=recording)
+    assert path.read_bytes().splitlines() == expected
+    assert len(fickle.calls) == 300 - answered
+
+
+def test_what_failed_is_asked_again_by_the_next_run_and_not_by_a_replay(
+    toy, tmp_path, fickle
+) -> None:
+    fickle.fails = {"": "timeout"}
+    made = run(card(), toy, tmp_path / "a.jsonl")
+    row = json.loads(made[1])
+    assert (row["status"], row["items"]) == ("timeout", [])
+    assert run(card(), toy, tmp_path / "b.jsonl", replay=True) == made
+    fickle.fails = {}
+    again = run(card(), toy, tmp_path / "a.jsonl")
+    assert {json.loads(line).get("status", "ok") for line in again[1:]} == {"ok"}
+
+
+def test_candidates_that_could_not_be_asked_about_are_left_out_and_said_so(
+    toy, tmp_path, fickle
+) -> None:
+    title = toy.items.texts[0]
+    fickle.fails = {f"\n{title}": "api_error"}
+    rows = [json.loads(line) for line in run(card("Pointwise"), toy, tmp_path / "a.jsonl")[1:]]
+    item = toy.items.ids[0]
+    for row, request in zip(rows, toy.requests("test", "ranking"), strict=True):
+        failed = item in request.candidates
+        assert row.get("status", "ok") == ("fallback" if failed else "ok")
+        assert set(request.candidates) - set(row["items"]) == ({item} if failed else set())
+
+
+def test_a_plan_is_what_is_then_asked(toy, tmp_path, fickle) -> None:
+    def show(seed: int) -> TaskView:
+        return toy.view("ranking", "test", seed, ["title"], recording=recording)
+
+    for kind, calls in (("Letters", 600), ("Pointwise", 600 * 20)):
+        recording = Recording(tmp_path / kind / "a.recording.jsonl")
+        plan = planned(card(kind, runs=2), toy, "ranking", show, "test")
+        assert not fickle.calls
+        run(card(kind, runs=2), toy, tmp_path / kind / "a.jsonl")
+        used = sum(
+            sum(fickle.tokens(said.content) for said in call.messages) for call in fickle.calls
+        )
+        # One by one, candidates are the same questions in every order: asked in the first run.
+        repeated = 2 if kind == "Pointwise" else 1
+        assert plan.calls == calls == repeated * len(fickle.calls)
+        assert plan.prompt_tokens == repeated * used
+        assert plan.completion_tokens == calls
+        recording = Recording(tmp_path / kind / "a.recording.jsonl")
+        assert planned(card(kind, runs=2), toy, "ranking", show, "test").calls == 0
+        fickle.calls.clear()
+
+
+def test_a_budget_is_never_passed_and_what_was_answered_is_kept(toy, tmp_path, fickle) -> None:
+    def budget(limit: float) -> Budget:
+        return Budget(limit, lambda prompt, completion, cached: prompt / 1000, "USD")
+
+    path = tmp_path / "a.jsonl"
+    spending = budget(5.0)
+    with pytest.raises(BenchError, match="could pass the limit of 5"):
+        run(card(), toy, path, budget=spending)
+    assert 4.0 < spending.spent <= 5.0
+    some = len(fickle.calls)
+    assert 0 < some < 300
+    with Recording(path.with_name("a.recording.jsonl"), budget=budget(1e9)) as recording:
+        execute(card(), toy, "ranking", path, batch=16, recording=recording)
+    assert len(fickle.calls) == 300
+
+
+def test_no_answer_depends_on_what_is_relevant(toy, tmp_path, monkeypatch, fickle) -> None:
+    """Targets are never opened while a run is made, through retries and repairs as well."""
+    fickle.fails = {"e": "timeout"}
+    monkeypatch.setattr(Task, "targets", lambda *_: pytest.fail("targets were opened"))
+    run(card(), toy, tmp_path / "a.jsonl")
+    run(card("Pointwise"), toy, tmp_path / "b" / "a.jsonl")
+
+
+def test_nothing_that_a_ranker_can_reach_holds_the_targets(toy) -> None:
+    """All objects that references lead to from a fitted ranker and a request."""
+    ranker = FickleLetters(model=MODEL, prompt=prompt("letters"))
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    requests = list(toy.requests("test", "ranking"))
+    targets = toy.targets("test")
+    seen: set[int] = set()
+    left: list[object] = [ranker, requests[0]]
+    while left:
+        thing = left.pop()
+        if id(thing) in seen or isinstance(thing, (ModuleType, type)):
+            continue
+        seen.add(id(thing))
+        if not hasattr(thing, "__globals__"):  # what is imported holds no task of this run
+            left += gc.get_referents(thing)
+    assert len(seen) > 100
+    assert id(targets) not in seen
+    assert id(targets.items) not in seen
+    assert id(toy) not in seen
+
+
+def test_rows_state_their_own_latency_whatever_was_handed_over_at_once(toy, tmp_path) -> None:
+    for batch in (1, 300):
+        rows = run(card(), toy, tmp_path / str(batch) / "a.jsonl", batch)
+        assert {msgspec.json.decode(row)["latency_ms"] for row in rows[1:]} == {2.0}
+
+
+def test_chance_is_the_seeds_and_the_requests(toy) -> None:
+    def orders(seed: int, names: slice) -> list[list[int]]:
+        ranker = FickleLetters(model=MODEL, prompt=prompt("letters"), permutations=2)
+        ranker.fit(toy.view("ranking", "test", seed, ["title"]))
+        some = list(toy.requests("test", "ranking"))[names]
+        return [about.random.permutation(20).tolist() for about in ranker.abouts(some)]
+
+    assert orders(0, slice(5, 6)) == orders(0, slice(0, 9))[5:6]
+    assert orders(0, slice(5)) != orders(1, slice(5))
+    assert len({tuple(order) for order in orders(0, slice(50))}) == 50
+    assert np.unique(orders(0, slice(300)), axis=0).shape == (300, 20)
+
+
+PRICES = """
+version = "today"
+date = 2026-11-22
+currency = "EUR"
+source = "invented"
+
+[models.fickle]
+prompt = 1.0
+completion = 2.0
+"""
+
+
+def test_the_command_line_plans_spends_records_and_replays(bench, tmp_path, fickle) -> None:
+    folder = tmp_path / "fickle"
+    folder.mkdir()
+    (folder / "submission.toml").write_text(
+        f'''name = "fickle"
+title = "Fickle"
+authors = ["We"]
+licence = "MIT"
+description = ""
+hardware = "none"
+command = "none"
+system = "{__name__}:FickleLetters"
+params = {{ model = {{ kind = "openai", model = "none" }}, prompt = "{prompt("letters")}" }}
+reads = ["title"]
+tasks = ["toy-v1"]
+tracks = ["ranking"]
+'''
+    )
+    (tmp_path / "prices.toml").write_text(PRICES)
+    priced = ["--prices", tmp_path / "prices.toml"]
+    code, out, err = bench("run", folder, "--dry-run", *priced)
+    assert (code, err, fickle.calls) == (0, "", [])
+    assert out.startswith("fickle toy-v1 ranking: 300 calls, ")
+    assert out.endswith(
+        "300 completion tokens at most, 0.0631 EUR at most; 0 answers are recorded\n"
+    )
+    code, out, err = bench("run", folder, "--batch", 8, *priced, "--spend", "0.01")
+    assert (code, out) == (1, "")
+    assert "EUR spent, and the next call could pass the limit of 0.01" in err
+    assert 0 < len(fickle.calls) < 100
+    code, out, err = bench("run", folder, "--out", folder, "--compress")
+    assert (code, err) == (0, "")
+    assert {path.name for path in folder.iterdir()} == {
+        "submission.toml", "toy-v1.ranking.jsonl.gz", "toy-v1.ranking.recording.jsonl.gz",
+    }  # fmt: skip
+    asked = len(fickle.calls)
+    code, out, _ = bench("run", folder, "--replay")
+    assert (code, out) == (0, "runs/fickle/toy-v1.ranking.jsonl\n")
+    assert len(fickle.calls) == asked
+    again = Path("runs/fickle/toy-v1.ranking.jsonl").read_bytes()
+    assert gzip.decompress((folder / "toy-v1.ranking.jsonl.gz").read_bytes()) == again
