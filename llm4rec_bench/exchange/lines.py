@@ -23,16 +23,19 @@ def text_of(columns: list[pa.Array | pa.Scalar], separator: str) -> bytes:
     return (pc.binary_join(whole, "\n")[0].as_py() + "\n").encode()
 
 
-def words_only(ids: pa.StringArray, what: str, form: str, odd: str = _NOT_A_WORD) -> None:
+def words_only(
+    ids: pa.StringArray, what: str, form: str, odd: str = _NOT_A_WORD, nor: str = ""
+) -> None:
     """Refuse ids that files of this form cannot hold; raises UsageError naming the first.
 
-    `odd` is the pattern of those. They would come back as others, or break their line.
+    `odd` is the pattern of those, which would come back as others or break their line, and `nor`
+    says what it has beyond blanks and signs that do not print.
     """
     wrong = ids.filter(pc.match_substring_regex(ids, odd))
     if len(wrong):
         raise UsageError(
             f"{what} {shown(wrong[0].as_py())} cannot be written as {form}: such files hold no id "
-            "that is empty, has white space or does not print"
+            f"that is empty, has white space or does not print{nor}"
         )
 
 

@@ -36,6 +36,7 @@ _MISSING = (
 """What pandas, by which RecBole reads, takes for a value that is missing."""
 
 _ODD = not_a_word('"', r"^\[PAD\]$", *(f"^{word.replace('.', '[.]')}$" for word in _MISSING))
+_NOR = ', nor one with a " or that RecBole reads as none: [PAD], NA, nan, null and their like'
 
 _PAIR = "user_id:token\titem_id:token\ttimestamp:float"
 _LIST = "\titem_id_list:token_seq"
@@ -93,7 +94,7 @@ def export_recbole(
 def _refuse_ids(task: Task) -> None:
     users = task.table(INTERACTIONS)["user_id"].unique()
     for ids, what in ((users, "user"), (task.items.id_array, "item")):
-        words_only(ids, what, _FORM, _ODD)
+        words_only(ids, what, _FORM, _ODD, _NOR)
 
 
 def _visible(task: Task, split: str) -> _Events:

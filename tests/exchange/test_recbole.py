@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pandas._libs.parsers import STR_NA_VALUES
 
 from llm4rec_bench import Task, UsageError, read_run, score
 from llm4rec_bench.exchange import export_recbole, import_predictions
@@ -134,7 +135,7 @@ def read_as_recbole(path: Path) -> pd.DataFrame:
 
 words = st.text(
     st.characters(exclude_categories=("Z", "C"), exclude_characters='"'), min_size=1, max_size=6
-).filter(lambda word: word not in {"NA", "nan", "NaN", "null", "NULL", "None", "n/a", "N/A"})
+).filter(lambda word: word not in {*STR_NA_VALUES, "[PAD]"})
 titles = st.text(max_size=12)
 
 
@@ -174,7 +175,9 @@ def test_titles_keep_their_words(tmp_path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("odd", ["a b", "a\tb", "a\n", '"a', "NA", "nan", "[PAD]", "\u2028", "a\0"])
+@pytest.mark.parametrize(
+    "odd", ["a b", "a\tb", "a\n", '"a', "[PAD]", "\u2028", "a\0", *sorted(STR_NA_VALUES)]
+)
 def test_ids_that_recbole_would_misread_are_refused(odd: str, tmp_path: Path) -> None:
     others = [f"x{number}" for number in range(6)]
     for task in (small_task([odd, *others], others), small_task(others, [odd, *others[1:]])):

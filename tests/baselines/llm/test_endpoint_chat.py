@@ -418,6 +418,18 @@ def test_a_server_that_tells_no_log_probabilities_is_refused() -> None:
         assert (answer.status, answer.reason) == ("api_error", "answered without log-probabilities")
 
 
+def test_each_word_is_tokenised_once_and_equal_ones_are_no_options() -> None:
+    with ChatServer(LLAMA) as server:
+        call = Likelihoods(said("Which?"), ("A", "B"))
+        model = at(server)
+        asked(model, call, call, Likelihoods(said("Which?"), ()))
+        asked(model, call)
+        paths = [path for path, _, _ in server.state.asked]
+        assert paths.count("/tokenize") == 3  # one to see that it does
+        with pytest.raises(CardRefused, match="not of given texts"):
+            asked(model, Likelihoods(said("Which?"), ("A", "A")))
+
+
 @pytest.mark.parametrize("does", [LLAMA, OPENAI])
 def test_titles_are_refused_where_given_texts_are_not_told_of(does) -> None:
     with (

@@ -488,7 +488,10 @@ def test_what_cannot_be_loaded_is_named(
 def without(monkeypatch) -> Callable[..., None]:
     def hide(*names: str) -> None:
         there = importlib.util.find_spec
-        monkeypatch.setattr(local, "find_spec", lambda name: None if name in names else there(name))
+        for module in (local, packaged):
+            monkeypatch.setattr(
+                module, "find_spec", lambda name: None if name in names else there(name)
+            )
 
     return hide
 
