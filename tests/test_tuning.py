@@ -38,7 +38,6 @@ from llm4rec_bench.tuning import (
     Watcher,
     at_edge,
     check_followed,
-    follow,
     places,
     read_tried,
     tune,
@@ -841,13 +840,8 @@ def test_trials_without_a_card_that_they_could_be_of_are_refused(entry: Path) ->
     check(entry)  # a method made elsewhere only states how it was tuned
 
 
-def test_trials_may_be_missing_until_they_are_required(
-    entry: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tuned_card_without_trials_is_refused(entry: Path) -> None:
     (entry / TUNING).unlink()
-    monkeypatch.setattr(follow, "TRIALS_REQUIRED", False)
-    check(entry)
-    monkeypatch.setattr(follow, "TRIALS_REQUIRED", True)
     with pytest.raises(CardRefused, match="holds no trials of it"):
         check(entry)
 

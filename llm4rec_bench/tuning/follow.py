@@ -14,10 +14,6 @@ from llm4rec_bench.task import read_manifest, read_recipe
 from llm4rec_bench.task.recipe import RETRIEVAL
 from llm4rec_bench.tuning.record import TUNING, Study, Tried, differing, new_study, read_tried
 
-TRIALS_REQUIRED = False
-"""Whether a card with a `system` and a `[tuning]` must have its trials beside it. SWITCH: set
-this to True once the entries of this repository are tuned."""
-
 _TOLD = 3
 """Places of which it is said what is wrong; more are counted."""
 
@@ -37,8 +33,6 @@ def check_followed(card: Card, folder: Path, entered: Iterable[tuple[str, str]])
                 f"{folder / TUNING}: holds trials, but the card has no "
                 f"{'system' if card.tuning else '[tuning]'} that they could be of; remove the file"
             )
-        return
-    if not there and not TRIALS_REQUIRED:
         return
     tried = read_tried(folder)
     told = [(place, _fault(card, card.tuning, tried, *place)) for place in entered]
