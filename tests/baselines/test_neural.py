@@ -132,8 +132,8 @@ def test_gbce_by_hand(t: float) -> None:
     drawn = torch.randint(3, (2,)).tolist()
     rate = 2 / 2  # both negatives of three items
     power = rate * (t * (1 - 1 / rate) + 1 / rate)
-    log_likelihood = power * np.log(1 / (1 + np.exp(-0.4)))
-    others = {1: 0.5, 2: 1.0}
+    log_likelihood = power * np.log(1 / (1 + np.exp(-(0.4 - np.log(2)))))
+    others = {1: 0.5 - np.log(2), 2: 1.0 - np.log(2)}
     for item in drawn:
         if item != 0:
             log_likelihood += np.log(1 - 1 / (1 + np.exp(-others[item])))
@@ -146,7 +146,7 @@ def test_calibration_shrinks_the_positive_by_the_rate_of_sampling() -> None:
     plain = losses.gbce(10, 0.0)(states, vectors, torch.tensor([100]))
     torch.manual_seed(0)
     full = losses.gbce(10, 1.0)(states, vectors, torch.tensor([100]))
-    assert float(plain - full) == pytest.approx((1 - 0.1) * np.log(2), rel=1e-4)
+    assert float(plain - full) == pytest.approx((1 - 0.1) * np.log(1 + 10), rel=1e-4)
 
 
 def test_an_unknown_loss_is_refused() -> None:
