@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import msgspec
@@ -230,7 +231,7 @@ def chi_square_tail(value: float, freedom: int) -> float:
 
 
 FLIPS = 10_000
-"""Random sign flips of a randomisation test, which cannot give a p-value below 1 / (FLIPS + 1)."""
+"""Random sign flips of a randomisation test; they cannot tell p-values below their inverse."""
 
 
 def randomisation_test(differences: npt.NDArray[np.float64]) -> float:
@@ -240,20 +241,55 @@ def randomisation_test(differences: npt.NDArray[np.float64]) -> float:
     difference could as well have had the other sign; the p-value is the share of random
     sign flips whose mean is at least as far from 0, the observed one counted among them.
     Requests with equal absolute differences are interchangeable, so that a flip of all of
-    them is one binomial draw, whatever their number.
+    them is one binomial draw, whatever their number. Where the bound that the share of
+    all flips cannot exceed (Hoeffding, 1963) is below what random ones can tell, it is taken:
+    else an adjustment for very many pairs would find no difference, however large.
     """
     sizes, counts = np.unique(np.abs(np.round(differences, 12)), return_counts=True)
     if sizes[-1] == 0.0:
         return 1.0
-    random = np.random.RandomState(SEED)
+    observed = abs(math.fsum(differences.tolist()))
+    bound = 2.0 * math.exp(-(observed**2) / (2.0 * float(sizes**2 @ counts)))
+    if bound * (FLIPS + 1) < 1.0:
+        return max(bound, float(np.finfo(float).tiny))
     sums = np.zeros(FLIPS)
+    bit = 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         if size:
-            sums += size * (2.0 * random.binomial(count, 0.5, FLIPS) - count)
-    observed = abs(math.fsum(differences.tolist()))
+            heads, bit = _heads(count, bit)
+            sums += 2.0 * size * heads
+            sums -= size * count
     # Sums equal in theory differ in their last digits.
     as_far = int((np.abs(sums) >= observed - 1e-9 * max(observed, 1.0)).sum())
     return (as_far + 1) / (FLIPS + 1)
+
+
+def _heads(coins: int, first: int) -> tuple[npt.NDArray[np.int64], int]:
+    """How many of some fair coins show heads, FLIPS times, and the bit to go on from.
+
+    That is a binomial draw: the bits that are set, from the `first` of the random ones, or where
+    many are wanted, numpy's.
+    """
+    if coins > _BITS:
+        return np.random.RandomState([SEED, first, coins]).binomial(coins, 0.5, FLIPS), first + 1
+    heads = np.zeros(FLIPS, np.int64)
+    end = first + coins
+    while first < end:
+        word, used = divmod(first, 64)
+        taken = min(end - first, 64 - used)
+        mask = np.uint64((1 << taken) - 1)
+        heads += np.bitwise_count((_word(word) >> np.uint64(used)) & mask)
+        first += taken
+    return heads, end
+
+
+_BITS = 512
+
+
+@lru_cache(maxsize=256)
+def _word(number: int) -> npt.NDArray[np.uint64]:
+    """64 random bits a flip, the same for every test."""
+    return np.frombuffer(np.random.RandomState([SEED, number]).bytes(8 * FLIPS), "<u8")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm4rec_bench import BenchError, compare_runs, read_run
+from llm4rec_bench import BenchError, compare_runs, read_run, statistics
 from llm4rec_bench.compare import shared_ranks, table_by_request, values_by_request
 from llm4rec_bench.scoring import packed_ranks, unpacked_ranks
 from llm4rec_bench.scoring.scorer import MOST_TARGETS
@@ -58,7 +58,28 @@ def test_small_cases_agree_with_all_sign_flips(differences) -> None:
 
 def test_equal_runs_have_p_one_and_no_test_gives_zero() -> None:
     assert randomisation_test(np.zeros(50)) == 1.0
-    assert randomisation_test(np.ones(500)) == 1 / (FLIPS + 1)
+    assert 0 < randomisation_test(np.ones(5000)) < 1e-300
+
+
+@pytest.mark.parametrize("losses", range(0, 40, 4))
+def test_p_values_below_what_flips_can_tell_are_bounds_of_the_exact_one(losses: int) -> None:
+    found = randomisation_test(np.array([1.0] * (120 - losses) + [-1.0] * losses))
+    exact = stats.binomtest(losses, 120).pvalue
+    if found < 1 / (FLIPS + 1):
+        assert exact <= found
+    else:
+        assert found == pytest.approx(exact, abs=5 * np.sqrt(exact / FLIPS) + 2 / FLIPS)
+
+
+@settings(max_examples=20)
+@given(coins=st.integers(1, 700), first=st.integers(0, 300))
+def test_coins_fall_as_a_binomial(coins: int, first: int) -> None:
+    heads, after = statistics._heads(coins, first)
+    assert after > first and heads.shape == (FLIPS,)
+    assert abs(heads.mean() - coins / 2) < 6 * np.sqrt(coins / 4 / FLIPS)
+    assert heads.var() == pytest.approx(coins / 4, rel=0.12)
+    other, _ = statistics._heads(coins, after)
+    assert abs(np.corrcoef(heads, other)[0, 1]) < 0.06
 
 
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=40))
