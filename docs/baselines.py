@@ -54,16 +54,17 @@ def _rows(submissions: Path) -> Iterator[str]:
     yield "|---|---:|---:|---|---:|---:|"
     for name, references in REFERENCES.items():
         if (submissions / name / SCORES).exists():
-            score = _score(submissions / name)
+            score = score_of(submissions / name, TASK, TRACK)
             ours = [f"`{name}`", *(_shown(score, metric) for metric in METRICS)]
             for reference in references:
                 yield f"| {' | '.join([*ours, *reference])} |"
                 ours = [""] * len(ours)
 
 
-def _score(folder: Path) -> Score:
+def score_of(folder: Path, task: str, track: str) -> Score:
+    """What is saved of an entry's runs on a track."""
     saved = msgspec.json.decode((folder / SCORES).read_bytes(), type=SavedScores)
-    return next(score for score in saved.scores if (score.task, score.track) == (TASK, TRACK))
+    return next(score for score in saved.scores if (score.task, score.track) == (task, track))
 
 
 def _shown(score: Score, metric: str) -> str:
