@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from baselines.llm import packaged
+from baselines.llm.models import packaged
 from baselines.openai_client import cut
 from llm4rec_bench import BenchError, UsageError
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from baselines.llm.at_once import Ask, Streak, at_once
-from baselines.llm.capabilities import CHAT, TURN_FIELDS, Capabilities
-from baselines.llm.chat_format import Completion, ended, held_to
-from baselines.llm.first_token import logprobs, surely_one_each
-from baselines.llm.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
-from baselines.llm.given_texts import logprobs as given_logprobs
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, ModelUnavailable
+from baselines.llm.models.at_once import Ask, Streak, at_once
+from baselines.llm.models.capabilities import CHAT, TURN_FIELDS, Capabilities
+from baselines.llm.models.chat_format import Completion, ended, held_to
+from baselines.llm.models.first_token import logprobs, surely_one_each
+from baselines.llm.models.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
+from baselines.llm.models.given_texts import logprobs as given_logprobs
 from baselines.openai_client import check_url, cut, key_of, library, told
 from llm4rec_bench import CardRefused
 

