@@ -101,7 +101,7 @@ def serve(port: int, parallel: int, context: int, threads: int | None) -> None:
     click.echo(f'base_url = "{server.listening_address}/v1"')
     click.echo(f'model = "{packaged.NAME}"')
     click.echo(f'revision = "{packaged.DIGEST}"')
-    click.echo("It asks for no key: OPENAI_API_KEY=none. Ctrl-C ends it.", err=True)
+    click.echo("It needs no key. Ctrl-C ends it.", err=True)
     signal.pause()
 
 

@@ -64,7 +64,8 @@ class Endpoint(
     timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     """Seconds without a sign of the server until one try is given up."""
     api_key_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z")] = "OPENAI_API_KEY"
-    """The environment variable that holds the key; `none` is a key for servers without."""
+    """The environment variable that holds the key. A server on this machine needs none; for one
+    elsewhere that asks for none, let it hold `none`."""
     extra: dict[str, Any] = {}
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """How the server calls the most tokens of an answer; OpenAI's newer models use the latter."""
@@ -360,7 +361,7 @@ class Endpoint(
     @cached_property
     def _settings(self) -> dict[str, Any]:
         return {
-            "api_key": key_of(self.api_key_env, self._name),
+            "api_key": key_of(self.api_key_env, self.base_url, self._name),
             "base_url": self.base_url,
             "max_retries": self.retries,
             "timeout": self.timeout,

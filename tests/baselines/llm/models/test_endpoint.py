@@ -229,9 +229,22 @@ def test_a_key_comes_from_the_environment_and_has_to_be_one(server, monkeypatch)
     monkeypatch.setenv("OTHER_API_KEY", "other")
     asked(at(server, api_key_env="OTHER_API_KEY"), "x")
     assert {key for _, key, _ in server.state.asked} == {"Bearer other"}
+
+
+@pytest.mark.parametrize("held", [None, ""])
+def test_a_server_on_this_machine_needs_no_key_and_one_elsewhere_does(
+    server, monkeypatch, held
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(UsageError, match="OPENAI_API_KEY=none"):
-        asked(at(server), "x")
+    if held is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", held)
+    server.state.odd["bad"] = [(400, {"error": {"message": "none of it"}})]
+    good, bad = asked(at(server), "good", "bad")
+    assert good.text == "You said: good"
+    assert "none of it" in bad.reason  # what is no secret is not hidden
+    assert {key for _, key, _ in server.state.asked} == {"Bearer none"}
+    with pytest.raises(UsageError, match=r"no key in OPENAI_API_KEY; .*OPENAI_API_KEY=none"):
+        asked(at(server, base_url="https://192.0.2.1/v1"), "x")
 
 
 def test_a_run_of_failures_ends_it_and_everything_finished_is_handed_over(server) -> None:
