@@ -100,7 +100,7 @@ def serve(port: int, parallel: int, context: int, threads: int | None) -> None:
         sys.exit(2 if isinstance(error, UsageError) else 3)
     click.echo(f'base_url = "{server.listening_address}/v1"')
     click.echo(f'model = "{packaged.NAME}"')
-    click.echo(f'revision = "{packaged.DIGEST}"')
+    click.echo(f'revision = "sha256:{packaged.DIGEST}"')
     click.echo("It needs no key. Ctrl-C ends it.", err=True)
     signal.pause()
 
