@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from llm4rec_bench import UsageError
+
+NO_KEY = "none"
+"""What a server is sent that needs no key, since the client always sends one; no secret."""
 
 
 def check_url(url: str) -> None:
@@ -22,13 +26,19 @@ def check_url(url: str) -> None:
         raise ValueError(expected)
 
 
-def key_of(variable: str, whose: str) -> str:
-    """The key that an environment variable holds; raises UsageError where that is none."""
+def key_of(variable: str, url: str, whose: str) -> str:
+    """The key for a server that an environment variable holds.
+
+    A server on this machine needs none. Raises UsageError where one elsewhere has none, since a
+    key that was forgotten is likelier there, and where what is held cannot be a key.
+    """
     key = os.environ.get(variable, "")
+    if not key and _is_loopback(url):
+        return NO_KEY
     if not key:
         raise UsageError(
             f"{whose}: there is no key in {variable}; a server that asks for none takes any, "
-            f"{variable}=none"
+            f"{variable}={NO_KEY}"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
@@ -38,9 +48,19 @@ def key_of(variable: str, whose: str) -> str:
     return key
 
 
+def _is_loopback(url: str) -> bool:
+    """Whether a URL is of this machine by its own words; no name is looked up."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
+
+
 def told(error: Exception, key: str) -> str:
     """What a failure says in one line, without the key, should a server repeat it."""
-    return cut(f"{type(error).__name__}: {error}".replace(key, "…"))
+    said = f"{type(error).__name__}: {error}"
+    return cut(said if key == NO_KEY else said.replace(key, "…"))
 
 
 def cut(error: object) -> str:

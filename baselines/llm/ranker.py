@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from baselines.entries import fitted_entry
 from baselines.llm.asking import Asking, Conversation, Rehearsal, Told
-from baselines.llm.connect import model_of
 from baselines.llm.model import Answer, LanguageModel, Message
+from baselines.llm.models.connect import model_of
 from baselines.llm.prompts import Value, fitted, shown, template_of
 from llm4rec_bench import CardRefused, Dropped, Method, Plan, Ranking, Request, TaskView
 
@@ -28,7 +28,7 @@ class Talking(ABC):
     """
 
     model: Mapping[str, Any]
-    """Described in `connect.model_of`."""
+    """Described in `models.connect.model_of`."""
 
     @cached_property
     def asked_model(self) -> LanguageModel:

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from baselines.llm import packaged
+from baselines.llm.models import packaged
 from baselines.openai_client import cut
 from llm4rec_bench import BenchError, UsageError
 
@@ -100,8 +100,8 @@ def serve(port: int, parallel: int, context: int, threads: int | None) -> None:
         sys.exit(2 if isinstance(error, UsageError) else 3)
     click.echo(f'base_url = "{server.listening_address}/v1"')
     click.echo(f'model = "{packaged.NAME}"')
-    click.echo(f'revision = "{packaged.DIGEST}"')
-    click.echo("It asks for no key: OPENAI_API_KEY=none. Ctrl-C ends it.", err=True)
+    click.echo(f'revision = "sha256:{packaged.DIGEST}"')
+    click.echo("It needs no key. Ctrl-C ends it.", err=True)
     signal.pause()
 
 

@@ -141,8 +141,8 @@ class LocalModel(_Described, tag="sentence-transformers"):
 class Endpoint(_Described, tag="openai"):
     """A model behind an endpoint that speaks OpenAI's embeddings API.
 
-    The key is read from OPENAI_API_KEY, and the client tries again after errors that pass;
-    `spent` counts the tokens that the endpoint reports.
+    The key is read from OPENAI_API_KEY; an endpoint on this machine needs none. The client tries
+    again after errors that pass, and `spent` counts the tokens that the endpoint reports.
     """
 
     model: Annotated[str, msgspec.Meta(min_length=1)]
@@ -211,7 +211,7 @@ class Endpoint(_Described, tag="openai"):
         with library("openai", "text"):
             from openai import OpenAI
         return OpenAI(
-            api_key=key_of("OPENAI_API_KEY", self._name),
+            api_key=key_of("OPENAI_API_KEY", self.base_url, self._name),
             base_url=self.base_url,
             max_retries=self.retries,
             timeout=self.timeout,

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from baselines.llm.connect import model_of
 from baselines.llm.model import Chat, Message
+from baselines.llm.models.connect import model_of
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 

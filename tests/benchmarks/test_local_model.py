@@ -17,8 +17,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from baselines.llm.local import Local
 from baselines.llm.model import Likelihoods, Message
+from baselines.llm.models.local import Local
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(300)]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from baselines.llm.connect import model_of
-from baselines.llm.langchain import LangChain
 from baselines.llm.model import Answer, Chat, Likelihoods, ModelUnavailable, Sampling, Usage
+from baselines.llm.models.connect import model_of
+from baselines.llm.models.langchain import LangChain
 from llm4rec_bench import CardRefused
 from tests.baselines.llm.stubs import said
 

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from baselines.llm import local, packaged, reading
-from baselines.llm.local import SMOLLM2, Local
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, Sampling
+from baselines.llm.models import local, packaged, reading
+from baselines.llm.models.local import SMOLLM2, Local
 from llm4rec_bench import BenchError, CardRefused, UsageError
 
 TEMPLATE = (

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from baselines.llm import packaged
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, Sampling, Usage
-from baselines.llm.reading import Reader, batches, milliseconds
+from baselines.llm.models import packaged
+from baselines.llm.models.reading import Reader, batches, milliseconds
 from baselines.model_files import folder_digest, no_bars
 from baselines.openai_client import cut
 from baselines.text.encoders import Positive, Revision

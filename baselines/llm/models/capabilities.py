@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from baselines.llm.chat_format import Choice, Completion, held_to
-from baselines.llm.given_texts import chat_tokens, logprobs, prompts, text_tokens, tokenised
+from baselines.llm.models.chat_format import Choice, Completion, held_to
+from baselines.llm.models.given_texts import chat_tokens, logprobs, prompts, text_tokens, tokenised
 
 Ask = Callable[[str, Mapping[str, Any]], object]
 """Posts a body to a path of the server: the JSON that it answers, None where it refuses."""

@@ -13,7 +13,7 @@ NAME = "SmolLM2-135M-Instruct-Q4_1"
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-"""SHA-256 of the file."""
+"""SHA-256 of the file; bare, since recordings of local models are keyed by it as it stands."""
 
 
 def path() -> Path:

@@ -13,7 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
-from baselines.llm.chat_format import Token
+from baselines.llm.models.chat_format import Token
 
 _WORD = re.compile(r"\s?(?:\w|[A-Z]?[a-z]{1,4})", re.ASCII)
 

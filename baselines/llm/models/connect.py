@@ -12,9 +12,9 @@ from baselines.llm.model import LanguageModel
 from llm4rec_bench import CardRefused
 
 _KINDS = {
-    "openai": ("baselines.llm.endpoint", "Endpoint"),
-    "transformers": ("baselines.llm.local", "Local"),
-    "langchain": ("baselines.llm.langchain", "LangChain"),
+    "openai": ("baselines.llm.models.endpoint", "Endpoint"),
+    "transformers": ("baselines.llm.models.local", "Local"),
+    "langchain": ("baselines.llm.models.langchain", "LangChain"),
 }
 
 

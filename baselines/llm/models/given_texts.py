@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from baselines.llm.chat_format import Completion
+from baselines.llm.models.chat_format import Completion
 
 TOKENIZE = "/tokenize"
 """Stands beside /v1, not under it."""
