@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from llm4rec_bench import load_task, read_run, score
+from llm4rec_bench.exchange import fuse
 from llm4rec_bench.freeze import dataset_card, draft_card, freeze, manifest_of
 from llm4rec_bench.leaderboard import SavedScores, leaderboard, read_entries
 from llm4rec_bench.sources import raw_data
@@ -112,6 +115,24 @@ def test_our_own_methods_are_entered_on_every_track(folder: Path) -> None:
 def test_the_leaderboard_is_current() -> None:
     page = (ROOT / "leaderboard.md").read_text("utf-8")
     assert page == leaderboard(read_entries(ROOT / "submissions"))
+
+
+@pytest.mark.parametrize(
+    "path", run_files(ROOT / "submissions" / "hybrid"), ids=lambda path: path.name
+)
+def test_the_fusion_is_that_of_its_parts_as_they_are_entered(path: Path, tmp_path: Path) -> None:
+    task_id, track = path.name.split(".")[:2]
+    task = load_task(task_id) if task_id == "toy-v1" else real_task(task_id)
+    params = read_card(path.parent).params_on(task_id, track)
+    parts = [ROOT / "submissions" / params[part] / path.name for part in ("first", "second")]
+    fuse(
+        parts, tmp_path / "fused.jsonl", "fused", weights=[1, params["weight"]], load=lambda _: task
+    )
+    lines = [
+        [json.loads(line)["items"] for line in text.splitlines()[1:]]
+        for text in ((tmp_path / "fused.jsonl").read_text(), gzip.decompress(path.read_bytes()))
+    ]
+    assert lines[0] == lines[1]
 
 
 @pytest.mark.parametrize("task_id", PACKAGED)
