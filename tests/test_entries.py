@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from llm4rec_bench import load_task, read_run, score
+from llm4rec_bench.cli import main
 from llm4rec_bench.exchange import fuse
 from llm4rec_bench.freeze import dataset_card, draft_card, freeze, manifest_of
 from llm4rec_bench.leaderboard import SavedScores, leaderboard, read_entries
+from llm4rec_bench.recording import recording_of
 from llm4rec_bench.sources import raw_data
 from llm4rec_bench.store import recipes_folder
 from llm4rec_bench.submission import read_card, run_files
@@ -76,12 +78,25 @@ def test_every_submission_is_whole(folder: Path) -> None:
     assert runs == {f"{score.task}.{score.track}" for score in saved.scores}
     assert {name.split(".")[0] for name in runs} == set(card.tasks)
     beside = {path.name for path in folder.iterdir()} - {path.name for path in run_files(folder)}
-    assert beside - {TUNING} == {"submission.toml", "scores.json"}
+    recorded = {recording_of(path).name for path in run_files(folder)}
+    assert beside - {TUNING} - recorded == {"submission.toml", "scores.json"}
+    for name in recorded & beside:
+        assert (folder / name).stat().st_size < 5_000_000
     for path in run_files(folder):
         assert path.stat().st_size < 5_000_000
         task, track = path.name.split(".")[:2]
         if card.system is not None:
             assert read_run(path).header.card == card.fingerprint(task, track)
+
+
+@pytest.mark.parametrize("path", [path for path in RUNS if recording_of(path).exists()], ids=named)
+def test_recordings_replay_to_the_same_run(path: Path, tmp_path: Path) -> None:
+    task, track = path.name.split(".")[:2]
+    real_task(task)
+    command = f"run {path.parent} --task {task} --track {track} --replay --out {tmp_path}"
+    assert main(command.split()) == 0
+    made = tmp_path / path.name.removesuffix(".gz")
+    assert made.read_bytes() == gzip.decompress(path.read_bytes())
 
 
 @pytest.mark.parametrize("folder", SUBMISSIONS, ids=lambda folder: folder.name)
