@@ -10,6 +10,7 @@ from implicit.recommender_base import ModelFitError
 from threadpoolctl import threadpool_limits
 
 from baselines.catalogue import Scores, consumed, ranked
+from baselines.checks import not_negative, positive, whole
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 
@@ -26,6 +27,10 @@ class BPR:
     def __init__(
         self, factors: int, learning_rate: float, regularization: float, iterations: int
     ) -> None:
+        whole("factors", factors)
+        positive("learning_rate", learning_rate)
+        not_negative("regularization", regularization)
+        whole("iterations", iterations)
         self.params = {
             "factors": factors,
             "learning_rate": learning_rate,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.classical.als import ALS
 from baselines.classical.bpr import BPR
 from baselines.classical.ease import EASE
 from baselines.classical.item_knn import ItemKNN
@@ -73,10 +74,10 @@ def test_with_a_half_life_the_last_item_decides() -> None:
     assert order(fitted(EASE(1.0, half_life=0.5), task), [0, 1])[:2] == [3, 2]
 
 
-@pytest.mark.parametrize("log_of", [[[0, 1]] * 2, [[0, 1]] * 9])
+@pytest.mark.parametrize("log_of", [[[0, 1, 2, 3]] * 2, [[0, 1]] * 9, [[0]]])
 def test_ease_refuses_a_penalty_that_leaves_no_solution(log_of) -> None:
-    with pytest.raises(CardRefused, match="l2: expected a larger number, found -1"):
-        fitted(EASE(-1), view(log_of))
+    with pytest.raises(CardRefused, match="l2: expected a larger number, found 1e-30"):
+        fitted(EASE(1e-30), view(log_of))
 
 
 def test_a_half_life_is_positive() -> None:
@@ -228,6 +229,21 @@ def test_recent_popularity_refuses_what_means_nothing() -> None:
 def test_nothing_is_recent_without_times() -> None:
     with pytest.raises(CardRefused, match="small-v1 has no times"):
         fitted(RecentPopularity(days=1), view(EVENTS, timed=False))
+
+
+# ALS
+
+
+@pytest.mark.parametrize("params", [(8, 1, 1e20, 3), (8, 1e38, 5, 3)])
+def test_als_refuses_what_does_not_end_in_numbers(params, toy: Task) -> None:
+    with pytest.raises(CardRefused, match="alpha and regularization: expected smaller numbers"):
+        fitted(ALS(*params), toy.view("retrieval"))
+
+
+def test_als_refuses_a_penalty_with_which_no_user_can_be_solved_for(toy: Task) -> None:
+    method = fitted(ALS(200, 1e-30, 5, 2), toy.view("retrieval"))
+    with pytest.raises(CardRefused, match="regularization: expected a larger number, found 1e-30"):
+        method.rank(toy.requests("test")[:5])
 
 
 # BPR
