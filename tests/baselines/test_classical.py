@@ -275,11 +275,18 @@ def test_bpr_learns(toy: Task) -> None:
     assert learned > chance + 5 * sqrt(chance * (1 - chance) / 300)
 
 
-def test_an_unknown_user_is_served_by_biases() -> None:
-    method = fitted(BPR(4, 0.05, 0.01, 50), view([[0, 1], [0, 2], [0, 3], [0, 1]]))
-    by_bias = np.argsort(-method.items[:, -1], kind="stable").tolist()
-    assert order(method, [], user="somebody") == by_bias
-    assert by_bias[0] == 0  # which everybody has consumed
+@pytest.mark.parametrize("user", ["somebody", "u2"])  # u2 has no events
+def test_a_user_without_events_gets_what_is_popular(user: str) -> None:
+    method = fitted(BPR(4, 0.05, 0.01, 50), view([[3, 1], [3, 2], [], [3, 5], [3, 1]]))
+    assert order(method, [], user=user) == [3, 1, 2, 5, 0, 4, 6]
+    assert order(method, [1], user=user) == [3, 2, 5, 0, 4, 6]
+
+
+def test_users_with_events_are_served_by_factors_beside_whom_it_may() -> None:
+    method = fitted(BPR(4, 0.05, 0.01, 50), view([[3, 1], [3, 2], [], [3, 5], [3, 1]]))
+    scores = method.scores([asked([], user="nobody"), asked([], user="u4"), asked([], user="u0")])
+    assert scores[0].tolist() == [0, 2, 1, 4, 0, 1, 0]
+    assert scores[1:] == pytest.approx(method.users[[4, 0]] @ method.items.T)
 
 
 def test_steps_that_are_too_long_are_refused(toy: Task) -> None:
