@@ -24,6 +24,9 @@ class ALS:
     solved for from the history of the request, so a user the log does not know, or knows
     with fewer events, is served like any other.
 
+    An observed event has the confidence `alpha`, where the paper has 1 + alpha, and what was not
+    observed has 1 as there: an `alpha` below 1 trusts an event less than the lack of one.
+
     Raises CardRefused where `alpha` or `regularization` are so large that factors are no numbers,
     and where `regularization` is too small for a user's equations to be solved.
     """

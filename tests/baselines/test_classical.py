@@ -234,6 +234,24 @@ def test_nothing_is_recent_without_times() -> None:
 # ALS
 
 
+@settings(max_examples=30)
+@given(sequences, histories, st.floats(0.1, 20), st.floats(0.1, 10))
+def test_als_solves_for_the_user_with_the_confidence_alpha(log_of, history, alpha, penalty) -> None:
+    """(YᵀCY + λI) u = YᵀCp, where C holds `alpha` for the history and 1 for all else."""
+    method = fitted(ALS(3, penalty, alpha, 5), view(log_of))
+    # Factors of a size at which every term counts: on a few events ALS shrinks them to nothing.
+    method.model.item_factors = np.random.default_rng(0).normal(size=(ITEMS, 3)).astype(np.float32)
+    items = method.model.item_factors.astype(np.float64)
+    preferred = np.isin(np.arange(ITEMS), history).astype(float)
+    confidence = np.where(preferred, alpha, 1.0)
+    left = items.T @ (confidence[:, None] * items) + penalty * np.eye(3)
+    expected = np.linalg.solve(left, items.T @ (confidence * preferred))
+    (found,) = method.users([asked(history)])
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    (scores,) = method.scores([asked(history)])
+    assert scores == pytest.approx(items @ expected, rel=1e-3, abs=1e-3)
+
+
 @pytest.mark.parametrize("params", [(8, 1, 1e20, 3), (8, 1e38, 5, 3)])
 def test_als_refuses_what_does_not_end_in_numbers(params, toy: Task) -> None:
     with pytest.raises(CardRefused, match="alpha and regularization: expected smaller numbers"):
