@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from llm4rec_bench import CardRefused, Method, TaskView, load_method, read_card
@@ -12,6 +13,9 @@ CARDS = Path(__file__).parents[1] / "submissions"
 def fitted_entry(name: str, task: TaskView) -> Method:
     """The method of a card under submissions/, with its parameters on the task, fitted.
 
+    It is the method that the board knows: it sees what its own card reads and is given its own
+    card's seed, that of its first run, whatever the view of the method that it is a part of.
+
     Raises CardRefused where it reads what the view does not show.
     """
     card = read_card(CARDS / name)
@@ -21,5 +25,5 @@ def fitted_entry(name: str, task: TaskView) -> Method:
             "add it to `reads`"
         )
     method = load_method(card, task.task, task.track)
-    method.fit(task)
+    method.fit(replace(task.only(card.reads), seed=card.seed))
     return method

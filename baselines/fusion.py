@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from baselines.catalogue import Scores, ranked
+from baselines.checks import not_negative, positive
 from baselines.entries import fitted_entry
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
@@ -23,10 +24,8 @@ class Fusion:
     """
 
     def __init__(self, first: str, second: str, weight: float = 1.0, k: float = 60.0) -> None:
-        if not (0 < weight < np.inf and 0 <= k < np.inf):
-            raise CardRefused(
-                f"expected a weight above 0 and k of 0 or more, found {weight} and {k}"
-            )
+        positive("weight", weight)
+        not_negative("k", k)
         self.parts = {first: 1.0, second: weight}
         if len(self.parts) < 2:
             raise CardRefused(f"first and second are both {first!r}; name two entries")

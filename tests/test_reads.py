@@ -130,6 +130,20 @@ def test_a_method_sees_what_its_card_reads(
 
 
 @READS
+@pytest.mark.parametrize("shown", ALL_READS, ids=lambda shown: " ".join(shown) or "ids")
+def test_a_view_can_be_narrowed_and_never_widened(toy: Task, shown, reads: list[str]) -> None:
+    whole = toy.view("ranking", "validation", 7, shown)
+    less = whole.only(reads)
+    plain = toy.view("ranking", "validation", 7, [name for name in shown if name in reads])
+    assert less.reads == plain.reads
+    assert less.items.table.equals(plain.items.table)
+    assert less.descriptions == plain.descriptions
+    assert less.texts() == plain.texts()
+    assert (less.task, less.track, less.split, less.seed) == (toy.id, "ranking", "validation", 7)
+    assert less.log is whole.log
+
+
+@READS
 def test_nothing_that_a_view_holds_holds_a_text_that_is_not_read(
     toy: Task, items, described, tmp_path: Path, seen, reads: list[str]
 ) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.recommender_base import ModelFitError
 from threadpoolctl import threadpool_limits
 
 from baselines.catalogue import Scores, consumed, histories, ranked
-from llm4rec_bench import Ranking, Request, TaskView
+from baselines.checks import positive, whole
+from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 Factors = npt.NDArray[np.float32]
 
@@ -21,9 +23,19 @@ class ALS:
     Hu, Koren and Volinsky (2008), as the implicit package has it. The user's factors are
     solved for from the history of the request, so a user the log does not know, or knows
     with fewer events, is served like any other.
+
+    An observed event has the confidence `alpha`, where the paper has 1 + alpha, and what was not
+    observed has 1 as there: an `alpha` below 1 trusts an event less than the lack of one.
+
+    Raises CardRefused where `alpha` or `regularization` are so large that factors are no numbers,
+    and where `regularization` is too small for a user's equations to be solved.
     """
 
     def __init__(self, factors: int, regularization: float, alpha: float, iterations: int) -> None:
+        whole("factors", factors)
+        positive("regularization", regularization)
+        positive("alpha", alpha)
+        whole("iterations", iterations)
         self.params = {
             "factors": factors,
             "regularization": regularization,
@@ -39,7 +51,13 @@ class ALS:
             self.model = AlternatingLeastSquares(
                 **self.params, random_state=task.seed, num_threads=1
             )
-            self.model.fit(consumed(task), show_progress=False)
+            try:
+                self.model.fit(consumed(task), show_progress=False)
+            except ModelFitError:
+                raise CardRefused(
+                    "alpha and regularization: expected smaller numbers, found "
+                    f"{self.params['alpha']} and {self.params['regularization']}"
+                ) from None
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
         """The items with the largest inner products."""
@@ -53,5 +71,10 @@ class ALS:
     def users(self, requests: Sequence[Request]) -> Factors:
         """Factors of each request's user, solved for from the history."""
         events = histories(requests, self.task)
-        factors: Factors = self.model.recalculate_user(np.arange(len(requests)), events)
+        try:
+            factors: Factors = self.model.recalculate_user(np.arange(len(requests)), events)
+        except ValueError:  # of the solver: a user's equations have more than one solution
+            raise CardRefused(
+                f"regularization: expected a larger number, found {self.params['regularization']}"
+            ) from None
         return factors

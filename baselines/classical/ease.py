@@ -10,6 +10,7 @@ from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
 from baselines.catalogue import Scores, consumed, fading, histories, ranked
+from baselines.checks import positive
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 Square = npt.NDArray[np.float64]
@@ -27,6 +28,7 @@ class EASE:
     """
 
     def __init__(self, l2: float, half_life: float | None = None) -> None:
+        positive("l2", l2)
         self.l2 = l2
         self.weight = np.ones if half_life is None else fading(half_life)
 
@@ -74,7 +76,10 @@ def _by_users(events: sparse.csr_matrix, l2: float) -> Square:
     root = _root(events @ events.T, l2)
     half = linalg.solve_triangular(root, events.toarray(), lower=True, check_finite=False)
     hat: Square = half.T @ half
-    hat /= 1.0 - hat.diagonal()
+    left = 1.0 - hat.diagonal()
+    if not (left > 0).all():
+        raise linalg.LinAlgError
+    hat /= left
     return hat
 
 

@@ -10,6 +10,7 @@ from implicit.nearest_neighbours import bm25_weight, tfidf_weight
 from scipy import sparse
 
 from baselines.catalogue import Scores, consumed, heaviest, histories, ranked
+from baselines.checks import not_negative, share, whole
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 Weight = Literal["cosine", "tfidf", "bm25"]
@@ -45,8 +46,10 @@ class ItemKNN:
         for name, value, known in (("weight", weight, Weight), ("nearest_to", nearest_to, Side)):
             if value not in get_args(known):
                 raise CardRefused(f"{name}: expected {' or '.join(get_args(known))}, found {value}")
-        if neighbours < 1:
-            raise CardRefused(f"neighbours: expected 1 or more, found {neighbours}")
+        whole("neighbours", neighbours)
+        not_negative("shrink", shrink)
+        not_negative("k1", k1)
+        share("b", b)
         self.neighbours = neighbours
         self.shrink = shrink
         self.weight = weight

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from baselines.catalogue import Scores, fading, heaviest, histories, ranked
+from baselines.checks import not_negative, whole
 from baselines.sequential.markov import pairs_apart
-from llm4rec_bench import CardRefused, Log, Ranking, Request, TaskView
+from llm4rec_bench import Log, Ranking, Request, TaskView
 
 
 class WindowedKNN:
@@ -36,8 +37,9 @@ class WindowedKNN:
         last: int = 50,
     ) -> None:
         for name, value in (("window", window), ("neighbours", neighbours), ("last", last)):
-            if value < 1:
-                raise CardRefused(f"{name}: expected 1 or more, found {value}")
+            whole(name, value)
+        not_negative("decay", decay)
+        not_negative("damping", damping)
         self.window = window
         self.decay = decay
         self.damping = damping

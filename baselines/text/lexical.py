@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import (  # type: ignore[import-untyped]
 )
 
 from baselines.catalogue import Scores, fading, histories, ranked
+from baselines.checks import not_negative, share, whole
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 _WORDS = {
@@ -29,8 +30,8 @@ class _Lexical(ABC):
     """Scores an item by the inner product of its terms with those of the history."""
 
     def __init__(self, ngrams: int, last: int, half_life: float | None) -> None:
-        if ngrams < 1 or last < 1:
-            raise CardRefused(f"expected ngrams and last of 1 or more, found {ngrams} and {last}")
+        whole("ngrams", ngrams)
+        whole("last", last)
         self.words: dict[str, Any] = _WORDS | {"ngram_range": (1, ngrams)}
         self.last = last
         self.weight = np.ones if half_life is None else fading(half_life)
@@ -98,8 +99,8 @@ class BM25(_Lexical):
         b: float = 0.75,
     ) -> None:
         super().__init__(ngrams, last, half_life)
-        if k1 < 0 or not 0 <= b <= 1:
-            raise CardRefused(f"expected k1 of 0 or more and b from 0 to 1, found {k1} and {b}")
+        not_negative("k1", k1)
+        share("b", b)
         self.k1 = k1
         self.b = b
 

@@ -8,7 +8,7 @@ which holds no reference to the task, its folder or its targets.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,14 @@ class TaskView:
     def texts(self) -> list[str]:
         """One text for each item, by row, of all that is read; what an item lacks is left out."""
         return item_texts(self.items.table, self.descriptions, self.reads)
+
+    def only(self, reads: Collection[Condition]) -> TaskView:
+        """The same view for a method that reads less: of what this one shows, what is named."""
+        read = tuple(condition for condition in self.reads if condition in reads)
+        if read == self.reads:
+            return self
+        described = self.descriptions if "wikipedia" in read else {}
+        return replace(self, reads=read, items=self.items.only(read), descriptions=described)
 
 
 @dataclass(frozen=True, slots=True)

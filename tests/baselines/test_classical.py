@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baselines.classical.als import ALS
 from baselines.classical.bpr import BPR
 from baselines.classical.ease import EASE
 from baselines.classical.item_knn import ItemKNN
@@ -73,10 +74,10 @@ def test_with_a_half_life_the_last_item_decides() -> None:
     assert order(fitted(EASE(1.0, half_life=0.5), task), [0, 1])[:2] == [3, 2]
 
 
-@pytest.mark.parametrize("log_of", [[[0, 1]] * 2, [[0, 1]] * 9])
+@pytest.mark.parametrize("log_of", [[[0, 1, 2, 3]] * 2, [[0, 1]] * 9, [[0]]])
 def test_ease_refuses_a_penalty_that_leaves_no_solution(log_of) -> None:
-    with pytest.raises(CardRefused, match="l2: expected a larger number, found -1"):
-        fitted(EASE(-1), view(log_of))
+    with pytest.raises(CardRefused, match="l2: expected a larger number, found 1e-30"):
+        fitted(EASE(1e-30), view(log_of))
 
 
 def test_a_half_life_is_positive() -> None:
@@ -230,6 +231,39 @@ def test_nothing_is_recent_without_times() -> None:
         fitted(RecentPopularity(days=1), view(EVENTS, timed=False))
 
 
+# ALS
+
+
+@settings(max_examples=30)
+@given(sequences, histories, st.floats(0.1, 20), st.floats(0.1, 10))
+def test_als_solves_for_the_user_with_the_confidence_alpha(log_of, history, alpha, penalty) -> None:
+    """(YᵀCY + λI) u = YᵀCp, where C holds `alpha` for the history and 1 for all else."""
+    method = fitted(ALS(3, penalty, alpha, 5), view(log_of))
+    # Factors of a size at which every term counts: on a few events ALS shrinks them to nothing.
+    method.model.item_factors = np.random.default_rng(0).normal(size=(ITEMS, 3)).astype(np.float32)
+    items = method.model.item_factors.astype(np.float64)
+    preferred = np.isin(np.arange(ITEMS), history).astype(float)
+    confidence = np.where(preferred, alpha, 1.0)
+    left = items.T @ (confidence[:, None] * items) + penalty * np.eye(3)
+    expected = np.linalg.solve(left, items.T @ (confidence * preferred))
+    (found,) = method.users([asked(history)])
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    (scores,) = method.scores([asked(history)])
+    assert scores == pytest.approx(items @ expected, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("params", [(8, 1, 1e20, 3), (8, 1e38, 5, 3)])
+def test_als_refuses_what_does_not_end_in_numbers(params, toy: Task) -> None:
+    with pytest.raises(CardRefused, match="alpha and regularization: expected smaller numbers"):
+        fitted(ALS(*params), toy.view("retrieval"))
+
+
+def test_als_refuses_a_penalty_with_which_no_user_can_be_solved_for(toy: Task) -> None:
+    method = fitted(ALS(200, 1e-30, 5, 2), toy.view("retrieval"))
+    with pytest.raises(CardRefused, match="regularization: expected a larger number, found 1e-30"):
+        method.rank(toy.requests("test")[:5])
+
+
 # BPR
 
 
@@ -259,11 +293,18 @@ def test_bpr_learns(toy: Task) -> None:
     assert learned > chance + 5 * sqrt(chance * (1 - chance) / 300)
 
 
-def test_an_unknown_user_is_served_by_biases() -> None:
-    method = fitted(BPR(4, 0.05, 0.01, 50), view([[0, 1], [0, 2], [0, 3], [0, 1]]))
-    by_bias = np.argsort(-method.items[:, -1], kind="stable").tolist()
-    assert order(method, [], user="somebody") == by_bias
-    assert by_bias[0] == 0  # which everybody has consumed
+@pytest.mark.parametrize("user", ["somebody", "u2"])  # u2 has no events
+def test_a_user_without_events_gets_what_is_popular(user: str) -> None:
+    method = fitted(BPR(4, 0.05, 0.01, 50), view([[3, 1], [3, 2], [], [3, 5], [3, 1]]))
+    assert order(method, [], user=user) == [3, 1, 2, 5, 0, 4, 6]
+    assert order(method, [1], user=user) == [3, 2, 5, 0, 4, 6]
+
+
+def test_users_with_events_are_served_by_factors_beside_whom_it_may() -> None:
+    method = fitted(BPR(4, 0.05, 0.01, 50), view([[3, 1], [3, 2], [], [3, 5], [3, 1]]))
+    scores = method.scores([asked([], user="nobody"), asked([], user="u4"), asked([], user="u0")])
+    assert scores[0].tolist() == [0, 2, 1, 4, 0, 1, 0]
+    assert scores[1:] == pytest.approx(method.users[[4, 0]] @ method.items.T)
 
 
 def test_steps_that_are_too_long_are_refused(toy: Task) -> None:

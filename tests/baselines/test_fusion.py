@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from baselines.fusion import Fusion
-from llm4rec_bench import CardRefused
+from llm4rec_bench import CardRefused, Ranking, TaskView
 from llm4rec_bench.exchange import fuse
 from tests.baselines.small_tasks import asked, view
 from tests.conftest import ROOT
@@ -38,8 +39,6 @@ def test_what_no_ranking_holds_is_not_ranked() -> None:
             self.items = items
 
         def rank(self, requests):
-            from llm4rec_bench import Ranking
-
             return [Ranking(self.items) for _ in requests]
 
     method = Fusion("a", "b", weight=0.5, k=0)
@@ -54,18 +53,58 @@ def test_a_part_that_reads_more_than_the_card_says_is_refused(toy) -> None:
         Fusion("sequential-knn", "tf-idf").fit(toy.view("retrieval", "test", 0, []))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"first": "als", "second": "als"},
-        {"first": "als", "second": "ease", "weight": 0},
-        {"first": "als", "second": "ease", "weight": float("nan")},
-        {"first": "als", "second": "ease", "k": -1},
-    ],
-)
-def test_parameters_that_make_no_sense_are_refused(wrong: dict) -> None:
-    with pytest.raises(CardRefused, match=r"expected a weight|name two entries"):
-        Fusion(**wrong)
+class Spy:
+    """Keeps what it was handed."""
+
+    seen: ClassVar[dict[str, TaskView]] = {}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fit(self, task: TaskView) -> None:
+        self.seen[self.name] = task
+
+    def rank(self, requests):
+        return [Ranking([]) for _ in requests]
+
+
+CARD = """
+name = "{name}"
+title = "Spy"
+authors = ["nobody"]
+licence = "MIT"
+description = ""
+hardware = "none"
+command = "none"
+system = "{system}:Spy"
+params = {{ name = "{name}" }}
+{more}
+"""
+
+
+def test_a_part_is_fitted_on_what_its_own_card_reads_and_with_its_own_seed(
+    toy, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("baselines.entries.CARDS", tmp_path)
+    for name, more in (("titles", 'reads = ["title"]\nseed = 5'), ("ids", "")):
+        (tmp_path / name).mkdir()
+        text = CARD.format(name=name, system=__name__, more=more)
+        (tmp_path / name / "submission.toml").write_text(text)
+    fusion = Fusion("titles", "ids")
+    fusion.fit(toy.view("retrieval", "validation", 3, ["title", "metadata"], tmp_path))
+    titles, ids = Spy.seen.pop("titles"), Spy.seen.pop("ids")
+    assert (titles.reads, titles.seed) == (("title",), 5)
+    assert titles.texts() == toy.view("retrieval", reads=["title"]).texts()
+    assert not any(any(cell) for cell in titles.items.table["categories"].to_pylist())
+    assert (ids.reads, ids.seed, ids.texts()) == ((), 0, [""] * len(toy.items))
+    for part in (titles, ids):
+        assert (part.track, part.split, part.workspace) == ("retrieval", "validation", tmp_path)
+    assert (fusion.task.reads, fusion.task.seed) == (("title", "metadata"), 3)
+
+
+def test_one_entry_twice_is_refused() -> None:
+    with pytest.raises(CardRefused, match="first and second are both 'als'; name two entries"):
+        Fusion("als", "als")
 
 
 def test_an_entry_that_is_not_there_is_named(toy, monkeypatch, tmp_path: Path) -> None:

@@ -113,9 +113,3 @@ def test_a_task_without_any_such_text_is_refused(method, toy: Task) -> None:
         method.fit(replace(view, reads=()))
     with pytest.raises(CardRefused, match=r"\(wikipedia\)"):
         method.fit(told(view, ["", "?!"]))
-
-
-def test_parameters_out_of_range_are_refused() -> None:
-    for wrong in ({"k1": -1}, {"b": 1.5}, {"ngrams": 0}):
-        with pytest.raises(CardRefused, match="expected"):
-            BM25(1, **wrong)
