@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from baselines.sequential import losses
 from baselines.sequential.causal import Causal
 from baselines.sequential.neural import NeuralRanker
+from baselines.sequential.ranges import BELOW_ONE, COUNT, SHARE, expect
 from baselines.sequential.training import Network
 from llm4rec_bench import TaskView
 
@@ -33,6 +34,12 @@ class GRU4Rec(NeuralRanker):
     """Items that `gbce` draws a step."""
     calibration: float = 0.75
     """`t` of `gbce`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(self, COUNT, "dimension", "hidden", "layers", "negatives")
+        expect(self, BELOW_ONE, "dropout")
+        expect(self, SHARE, "calibration")
 
     def network(self, task: TaskView) -> Network:
         """A new recurrent network."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from baselines.sequential import losses
 from baselines.sequential.causal import Causal
 from baselines.sequential.neural import NeuralRanker
+from baselines.sequential.ranges import COUNT, SHARE, expect
 from baselines.sequential.training import Network
-from baselines.sequential.transformer import Transformer
+from baselines.sequential.transformer import Transformer, expect_shape
 from llm4rec_bench import TaskView
 
 
@@ -33,6 +34,12 @@ class SASRec(NeuralRanker):
     """Items that `gbce` draws a step."""
     calibration: float = 0.75
     """`t` of `gbce`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_shape(self)
+        expect(self, COUNT, "negatives")
+        expect(self, SHARE, "calibration")
 
     def network(self, task: TaskView) -> Network:
         """A new transformer."""

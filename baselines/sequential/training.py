@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baselines.sequential.ranges import COUNT, FROM_ZERO, POSITIVE, expect
 from baselines.sequential.sequences import HeldOut, Sequences, latest
 
 Report = Callable[[str], None]
@@ -24,7 +25,7 @@ Report = Callable[[str], None]
 
 @dataclass
 class Plan:
-    """How a network is trained."""
+    """How a network is trained. Raises CardRefused where it cannot be trained so."""
 
     length: int = 50
     """Items that it reads at once."""
@@ -40,6 +41,11 @@ class Plan:
     """Users, at most, whose last visible item is held out to know when to stop."""
     finish: float = 0.2
     """Epochs on all that is visible at the end, as a share of those before."""
+
+    def __post_init__(self) -> None:
+        expect(self, COUNT, "length", "epochs", "patience", "batch", "held_out")
+        expect(self, POSITIVE, "learning_rate")
+        expect(self, FROM_ZERO, "weight_decay", "finish")
 
 
 class Network(nn.Module):

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor, nn
 from torch.nn import functional as f
+
+from baselines.sequential.ranges import BELOW_ONE, COUNT, expect
+from llm4rec_bench import CardRefused
+
+
+class Shape(Protocol):
+    """The params of a card that shape a transformer."""
+
+    dimension: int
+    blocks: int
+    heads: int
+    dropout: float
 
 
 class Transformer(nn.Module):
@@ -30,6 +44,16 @@ class Transformer(nn.Module):
             states = block(states, mask)
         normed: Tensor = self.norm(states)
         return normed
+
+
+def expect_shape(params: Shape) -> None:
+    """Raises CardRefused where no transformer is of the shape that a card asks for."""
+    expect(params, COUNT, "dimension", "blocks", "heads")
+    expect(params, BELOW_ONE, "dropout")
+    if params.dimension % params.heads:
+        raise CardRefused(
+            f"dimension: expected a multiple of the {params.heads} heads, found {params.dimension}"
+        )
 
 
 class Block(nn.Module):

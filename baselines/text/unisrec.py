@@ -13,8 +13,9 @@ from torch.nn import functional as f
 
 from baselines.sequential import losses
 from baselines.sequential.neural import NeuralRanker
+from baselines.sequential.ranges import COUNT, POSITIVE, expect
 from baselines.sequential.training import Network
-from baselines.sequential.transformer import Transformer
+from baselines.sequential.transformer import Transformer, expect_shape
 from baselines.text.encoders import MINILM, Vectors, encoder_of
 from baselines.text.kept import Embeddings
 from llm4rec_bench import TaskView
@@ -41,6 +42,12 @@ class UniSRec(NeuralRanker):
     temperature: float = 0.07
     encoder: Mapping[str, Any] = field(default_factory=lambda: dict(MINILM))
     """What makes the vectors of texts, see `encoder_of`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_shape(self)
+        expect(self, COUNT, "experts")
+        expect(self, POSITIVE, "temperature")
 
     def fit(self, task: TaskView) -> None:
         """Embed the texts, then train."""

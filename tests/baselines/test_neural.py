@@ -15,6 +15,7 @@ from baselines.sequential.neural import NeuralRanker
 from baselines.sequential.sasrec import SASRec
 from baselines.sequential.sequences import Sequences, latest, sequences
 from baselines.sequential.training import HeldOut, ndcg, train
+from baselines.text.unisrec import UniSRec
 from llm4rec_bench import CardRefused
 from llm4rec_bench.interactions import Log
 from llm4rec_bench.task import Task
@@ -152,6 +153,70 @@ def test_calibration_shrinks_the_positive_by_the_rate_of_sampling() -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(CardRefused, match="expected softmax or gbce, found 'bpr'"):
         SASRec(loss="bpr").network(Catalogue(3))
+
+
+# Params
+
+COUNT = "a whole number of 1 or more"
+RANGES = [  # of all: what is expected, and values that are not
+    (("length", "epochs", "patience", "batch", "held_out"), COUNT, [0, 2.5, float("nan"), "3"]),
+    (("learning_rate",), "a number above 0", [0, float("nan"), float("inf")]),
+    (("weight_decay", "finish"), "a number of 0 or more", [-0.1, float("nan"), float("inf")]),
+    (("dropout",), "a number of 0 or more and below 1", [-0.1, 1, float("nan")]),
+    (("dimension",), COUNT, [0]),
+]
+HEADS = (("blocks", "heads"), COUNT, [0])
+SAMPLED = [
+    (("negatives",), COUNT, [0]),
+    (("calibration",), "a number from 0 to 1", [-0.1, 1.1, float("nan")]),
+]
+RANGES_OF = {
+    SASRec: [*RANGES, HEADS, *SAMPLED],
+    GRU4Rec: [*RANGES, (("hidden", "layers"), COUNT, [0]), *SAMPLED],
+    BERT4Rec: [
+        *RANGES,
+        HEADS,
+        (("masked",), "a number above 0 and below 1", [0, 1, float("nan")]),
+        (("last_only",), "a number from 0 to 1", [-0.1, 1.1, float("nan")]),
+    ],
+    UniSRec: [
+        *RANGES,
+        HEADS,
+        (("experts",), COUNT, [0]),
+        (("temperature",), "a number above 0", [0, float("nan"), float("inf")]),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected", "found"),
+    [
+        (method, name, expected, found)
+        for method, ranges in RANGES_OF.items()
+        for names, expected, outside in ranges
+        for name in names
+        for found in outside
+    ]
+    + [
+        (method, "dimension", "a multiple of the 2 heads", 63)
+        for method in (SASRec, BERT4Rec, UniSRec)
+    ],
+)
+def test_params_that_mean_nothing_are_refused(method, name: str, expected: str, found) -> None:
+    with pytest.raises(CardRefused) as refused:
+        method(**{name: found})
+    assert str(refused.value) == f"{name}: expected {expected}, found {found!r}"
+
+
+def test_params_at_the_ends_of_their_ranges_are_taken() -> None:
+    ones = dict.fromkeys(("length", "epochs", "patience", "batch", "held_out", "dimension"), 1)
+    shared = {**ones, "weight_decay": 0, "finish": 0, "dropout": 0}
+    heads = {"blocks": 1, "heads": 1}
+    SASRec(**shared, **heads, negatives=1, calibration=0)
+    SASRec(**shared, **heads, negatives=1, calibration=1)
+    GRU4Rec(**shared, hidden=1, layers=1)
+    BERT4Rec(**shared, **heads, last_only=0)
+    UniSRec(**shared, **heads, experts=1)
 
 
 # Networks
