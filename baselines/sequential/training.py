@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from baselines.sequential.ranges import COUNT, FROM_ZERO, POSITIVE, expect
 from baselines.sequential.sequences import HeldOut, Sequences, latest
+from llm4rec_bench import CardRefused
 
 Report = Callable[[str], None]
 
@@ -104,7 +105,11 @@ def train(
 
 
 def ndcg(network: Network, held_out: HeldOut, length: int) -> float:
-    """Mean ndcg@10 of the held-out items among all that are not in their histories."""
+    """Mean ndcg@10 of the held-out items among all that are not in their histories.
+
+    An item comes after all others that score no less: a network that has broken down, whose
+    scores are equal or no numbers at all, must not be taken for a good one.
+    """
     place, gains = device(), []
     with torch.inference_mode():
         items = network.item_vectors()
@@ -116,7 +121,8 @@ def ndcg(network: Network, held_out: HeldOut, length: int) -> float:
             reached = scores.gather(1, target)
             for row, history in zip(scores, histories, strict=True):
                 row[torch.from_numpy(history).to(place)] = -torch.inf
-            rank = 1 + (scores > reached).sum(1)
+            scores.scatter_(1, target, reached)  # should it be in the history, too
+            rank = len(items) - (scores < reached).sum(1)
             gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
     return float(torch.cat(gains).mean()) if gains else 0.0
 
@@ -189,7 +195,13 @@ class _Training:
             torch.autograd.backward(loss)
             self.optimizer.step()
             losses.append(loss.detach())
-        return float(torch.stack(losses).sum()) / max(1, len(losses) - 1)
+        mean = float(torch.stack(losses).sum()) / max(1, len(losses) - 1)
+        if not math.isfinite(mean):
+            raise CardRefused(
+                f"the training diverged: expected a finite loss, found {mean} in epoch "
+                f"{self.epoch}; a learning_rate below {self.plan.learning_rate} may mend it"
+            )
+        return mean
 
     def _keep(self, seconds: float) -> None:
         """Put the state beside, unless that was done less than so many seconds ago."""

@@ -287,6 +287,46 @@ def test_ndcg_by_hand() -> None:
     assert ndcg(Fixed(20), asked, 4) == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
+@pytest.mark.parametrize("vector", [torch.nan, 0.0, 1.0])
+def test_a_network_that_tells_no_items_apart_is_worth_nothing(vector: float) -> None:
+    class Broken(training.Network):
+        def users(self, histories):
+            return torch.full((len(histories), 1), vector)
+
+        def item_vectors(self):
+            return torch.full((40, 1), vector)
+
+    asked = HeldOut([np.array([0, 1]), np.array([5])], np.array([4, 0]))
+    assert ndcg(Broken(40), asked, 4) == 0
+
+
+def test_a_held_out_item_that_is_in_the_history_keeps_its_rank() -> None:
+    class Fixed(training.Network):
+        def users(self, histories):
+            return torch.ones(len(histories), 1)
+
+        def item_vectors(self):
+            return torch.arange(20.0, 0, -1)[:, None]
+
+    asked = HeldOut([np.array([1, 3])], np.array([3]))
+    assert ndcg(Fixed(20), asked, 4) == pytest.approx(1 / np.log2(1 + 3))  # after 0 and 2
+
+
+def test_a_training_that_diverges_is_refused(toy: Task) -> None:
+    class Diverging(training.Network):
+        def __init__(self, items: int) -> None:
+            super().__init__(items)
+            self.vectors = torch.nn.Parameter(torch.ones(items, 1))
+
+        def loss(self, windows):
+            return self.vectors.sum() * torch.nan
+
+    data = sequences(toy.log("validation"))
+    plan = training.Plan(learning_rate=0.5)
+    with pytest.raises(CardRefused, match=r"found nan in epoch 1; a learning_rate below 0\.5 may"):
+        train(lambda: Diverging(48), data, plan, 0, None, print)
+
+
 def log_digest(network) -> list:
     return [part.tolist() for part in network.state_dict().values()]
 
