@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.sequential.ranges import COUNT, FROM_ZERO, POSITIVE, expect
-from baselines.sequential.sequences import HeldOut, Sequences, latest
+from baselines.sequential.sequences import FEWEST, HeldOut, Sequences, latest
 from llm4rec_bench import CardRefused
 
 Report = Callable[[str], None]
@@ -95,11 +95,18 @@ def train(
     best, by ndcg@10 over the catalogue less the history. Then some epochs follow on everything,
     since a user's latest item tells most about the next. Nothing but `data`, which is what the
     split may see, is used. `kept` is a file for the state of the training, from which it is
-    continued.
+    continued. Raises CardRefused where there is nobody to hold out or the training diverges.
     """
+    rest, held_out = data.hold_out(plan.held_out, np.random.default_rng(seed))
+    if not held_out.histories:
+        raise CardRefused(
+            f"expected users with {FEWEST} visible items or more, whose last one is held out to "
+            f"know when to stop training, found none among {len(data)}; take another method for "
+            "such short histories"
+        )
     with torch.random.fork_rng():
         training = _Training(make, plan, seed, kept, report)
-        training.search(*data.hold_out(plan.held_out, np.random.default_rng(seed)))
+        training.search(rest, held_out)
         training.finish(data)
     return training.network.eval()
 
@@ -124,7 +131,7 @@ def ndcg(network: Network, held_out: HeldOut, length: int) -> float:
             scores.scatter_(1, target, reached)  # should it be in the history, too
             rank = len(items) - (scores < reached).sum(1)
             gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
-    return float(torch.cat(gains).mean()) if gains else 0.0
+    return float(torch.cat(gains).mean())
 
 
 class _Training:

@@ -327,6 +327,13 @@ def test_a_training_that_diverges_is_refused(toy: Task) -> None:
         train(lambda: Diverging(48), data, plan, 0, None, print)
 
 
+def test_a_log_without_anybody_to_hold_out_is_refused() -> None:
+    ranker = METHODS["sasrec"]()
+    for histories in ([[0, 1], [2], [3, 4]], [[]]):
+        with pytest.raises(CardRefused, match=f"found none among {len(histories)};"):
+            train(lambda: ranker.network(Catalogue(5)), joined(histories), ranker, 0, None, print)
+
+
 def log_digest(network) -> list:
     return [part.tolist() for part in network.state_dict().values()]
 
