@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import (  # type: ignore[import-untyped]
 )
 
 from baselines.catalogue import Scores, fading, histories, ranked
+from baselines.text.lacking import no_text
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
 _WORDS = {
@@ -40,10 +41,7 @@ class _Lexical(ABC):
         self.task = task
         texts = task.texts()
         if not any(re.search(r"\w", text) for text in texts):
-            raise CardRefused(
-                f"no item of {task.task} has a text of what the card reads "
-                f"({', '.join(task.reads) or 'nothing'}); name what there is in `reads`"
-            )
+            raise no_text(task)
         self.asked, found = self._weighted(texts)
         self.postings = found.T.tocsr()
 
