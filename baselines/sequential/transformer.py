@@ -59,7 +59,7 @@ def expect_shape(params: Shape) -> None:
 class Block(nn.Module):
     """Attention, then a feed-forward layer four times as wide, each added to what came in.
 
-    Dropout is applied to what is added, and not within either, which is as good and cheaper.
+    Dropout is applied to what is added, and not within either.
     """
 
     def __init__(self, dimension: int, heads: int, dropout: float, causal: bool) -> None:
