@@ -35,17 +35,30 @@ def ranked(
     `score` is asked for as many requests at once as fit in memory, and its answer may be
     overwritten. On `retrieval` items of the history are left out and the best `task.depth`
     kept. Ties go by the row of the item, which is hash order, so neither an id nor the order
-    of the candidates decides one.
+    of the candidates decides one. What is minus infinity on `retrieval` is left out. Raises
+    CardRefused where a score is NaN, which has no place in an order.
     """
     ids = _ids(task.items)
     return [
         Ranking(ids[rows].tolist())
         for block in _blocks(requests, len(task.items))
-        for rows in _best(score(block), block, task)
+        for rows in _best(_numbers(score(block), block), block, task)
     ]
 
 
-@lru_cache(maxsize=1)
+def _numbers(scores: Scores, requests: Sequence[Request]) -> Scores:
+    """The same scores; raises CardRefused where one is NaN."""
+    if np.isnan(scores.max(initial=-np.inf)):  # the maximum is NaN where any score is
+        row = int(np.isnan(scores).any(axis=1).argmax())
+        raise CardRefused(
+            f"request {requests[row].request_id}: expected scores that are numbers, found NaN for "
+            f"{np.isnan(scores[row]).sum()} of {scores.shape[1]} items; the fit has most likely "
+            "broken down, so try less extreme params"
+        )
+    return scores
+
+
+@lru_cache(maxsize=4)
 def _ids(items: Items) -> npt.NDArray[np.object_]:
     return np.array(items.ids, object)  # which hands out many at once
 

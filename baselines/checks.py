@@ -1,39 +1,52 @@
 """Parameters of a card, refused in plain words before any work is done with them.
 
-The comparisons are written so that nan, with which every one is false, is refused.
+Each check takes parameters by name: `whole(factors=factors, iterations=iterations)`. The
+comparisons are written so that nan, with which every one is false, is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 from llm4rec_bench import CardRefused
 
 
-def whole(name: str, given: float) -> None:
+def whole(**given: float) -> None:
     """Raise CardRefused where a parameter is no whole number of 1 or more."""
-    if not (isinstance(given, int) and _number(given) and given >= 1):
-        raise CardRefused(f"{name}: expected a whole number of 1 or more, found {given!r}")
+    _expect(
+        given, "a whole number of 1 or more", lambda value: isinstance(value, int) and value >= 1
+    )
 
 
-def positive(name: str, given: float) -> None:
+def positive(**given: float) -> None:
     """Raise CardRefused where a parameter is no finite number above 0."""
-    if not (_number(given) and 0 < given < inf):
-        raise CardRefused(f"{name}: expected a number above 0, found {given!r}")
+    _expect(given, "a number above 0", lambda value: 0 < value < inf)
 
 
-def not_negative(name: str, given: float) -> None:
+def not_negative(**given: float) -> None:
     """Raise CardRefused where a parameter is no finite number of 0 or more."""
-    if not (_number(given) and 0 <= given < inf):
-        raise CardRefused(f"{name}: expected a number of 0 or more, found {given!r}")
+    _expect(given, "a number of 0 or more", lambda value: 0 <= value < inf)
 
 
-def share(name: str, given: float) -> None:
+def share(**given: float) -> None:
     """Raise CardRefused where a parameter is no number from 0 to 1."""
-    if not (_number(given) and 0 <= given <= 1):
-        raise CardRefused(f"{name}: expected a number from 0 to 1, found {given!r}")
+    _expect(given, "a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
-def _number(given: object) -> bool:
-    """Whether a value is a number; true and false, which Python takes for 1 and 0, are none."""
-    return isinstance(given, int | float) and not isinstance(given, bool)
+def below_one(**given: float) -> None:
+    """Raise CardRefused where a parameter is no number of 0 or more and below 1."""
+    _expect(given, "a number of 0 or more and below 1", lambda value: 0 <= value < 1)
+
+
+def between(**given: float) -> None:
+    """Raise CardRefused where a parameter is no number above 0 and below 1."""
+    _expect(given, "a number above 0 and below 1", lambda value: 0 < value < 1)
+
+
+def _expect(given: dict[str, float], words: str, holds: Callable[[float], bool]) -> None:
+    for name, value in given.items():
+        # True and false, which Python takes for 1 and 0, are no numbers.
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and holds(value)):
+            raise CardRefused(f"{name}: expected {words}, found {value!r}")

@@ -24,8 +24,8 @@ class Fusion:
     """
 
     def __init__(self, first: str, second: str, weight: float = 1.0, k: float = 60.0) -> None:
-        positive("weight", weight)
-        not_negative("k", k)
+        positive(weight=weight)
+        not_negative(k=k)
         self.parts = {first: 1.0, second: weight}
         if len(self.parts) < 2:
             raise CardRefused(f"first and second are both {first!r}; name two entries")

@@ -32,10 +32,9 @@ class ALS:
     """
 
     def __init__(self, factors: int, regularization: float, alpha: float, iterations: int) -> None:
-        whole("factors", factors)
-        positive("regularization", regularization)
-        positive("alpha", alpha)
-        whole("iterations", iterations)
+        whole(factors=factors)
+        positive(regularization=regularization, alpha=alpha)
+        whole(iterations=iterations)
         self.params = {
             "factors": factors,
             "regularization": regularization,

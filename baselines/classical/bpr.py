@@ -34,10 +34,10 @@ class BPR:
     def __init__(
         self, factors: int, learning_rate: float, regularization: float, iterations: int
     ) -> None:
-        whole("factors", factors)
-        positive("learning_rate", learning_rate)
-        not_negative("regularization", regularization)
-        whole("iterations", iterations)
+        whole(factors=factors)
+        positive(learning_rate=learning_rate)
+        not_negative(regularization=regularization)
+        whole(iterations=iterations)
         self.params = {
             "factors": factors,
             "learning_rate": learning_rate,

@@ -28,7 +28,7 @@ class EASE:
     """
 
     def __init__(self, l2: float, half_life: float | None = None) -> None:
-        positive("l2", l2)
+        positive(l2=l2)
         self.l2 = l2
         self.weight = np.ones if half_life is None else fading(half_life)
 

@@ -46,10 +46,9 @@ class ItemKNN:
         for name, value, known in (("weight", weight, Weight), ("nearest_to", nearest_to, Side)):
             if value not in get_args(known):
                 raise CardRefused(f"{name}: expected {' or '.join(get_args(known))}, found {value}")
-        whole("neighbours", neighbours)
-        not_negative("shrink", shrink)
-        not_negative("k1", k1)
-        share("b", b)
+        whole(neighbours=neighbours)
+        not_negative(shrink=shrink, k1=k1)
+        share(b=b)
         self.neighbours = neighbours
         self.shrink = shrink
         self.weight = weight

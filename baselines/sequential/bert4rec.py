@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from baselines.checks import between, share
 from baselines.sequential import losses
 from baselines.sequential.neural import NeuralRanker
 from baselines.sequential.training import Network
-from baselines.sequential.transformer import Transformer
+from baselines.sequential.transformer import Transformer, expect_shape
 from llm4rec_bench import TaskView
 
 
@@ -33,6 +34,12 @@ class BERT4Rec(NeuralRanker):
     last_only: float = 0.1
     """Share of the windows of which only the last item is masked."""
     patience: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_shape(self)
+        between(masked=self.masked)
+        share(last_only=self.last_only)
 
     def network(self, task: TaskView) -> Network:
         """A new transformer."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from baselines.checks import below_one, share, whole
 from baselines.sequential import losses
 from baselines.sequential.causal import Causal
 from baselines.sequential.neural import NeuralRanker
@@ -33,6 +34,17 @@ class GRU4Rec(NeuralRanker):
     """Items that `gbce` draws a step."""
     calibration: float = 0.75
     """`t` of `gbce`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole(
+            dimension=self.dimension,
+            hidden=self.hidden,
+            layers=self.layers,
+            negatives=self.negatives,
+        )
+        below_one(dropout=self.dropout)
+        share(calibration=self.calibration)
 
     def network(self, task: TaskView) -> Network:
         """A new recurrent network."""

@@ -12,6 +12,9 @@ from llm4rec_bench import Log
 
 Rows = npt.NDArray[np.int64]
 
+FEWEST = 3
+"""Items of a user whose last one can be held out: two are left to learn from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
@@ -29,9 +32,9 @@ class Sequences:
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def hold_out(self, most: int, rng: np.random.Generator) -> tuple[Sequences, HeldOut]:
-        """Take away the last item of up to `most` users who then have two left."""
+        """Take away the last item of up to `most` users who have `FEWEST` items or more."""
         lengths = np.diff(self.offsets)
-        users = np.flatnonzero(lengths >= 3)
+        users = np.flatnonzero(lengths >= FEWEST)
         users = np.sort(rng.permutation(users)[:most])
         keep = np.ones(len(self.items), bool)
         keep[self.offsets[users + 1] - 1] = False

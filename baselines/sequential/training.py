@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baselines.sequential.sequences import HeldOut, Sequences, latest
+from baselines.checks import not_negative, positive, whole
+from baselines.sequential.sequences import FEWEST, HeldOut, Sequences, latest
+from llm4rec_bench import CardRefused
 
 Report = Callable[[str], None]
 
 
 @dataclass
 class Plan:
-    """How a network is trained."""
+    """How a network is trained. Raises CardRefused where it cannot be trained so."""
 
     length: int = 50
     """Items that it reads at once."""
@@ -40,6 +42,17 @@ class Plan:
     """Users, at most, whose last visible item is held out to know when to stop."""
     finish: float = 0.2
     """Epochs on all that is visible at the end, as a share of those before."""
+
+    def __post_init__(self) -> None:
+        whole(
+            length=self.length,
+            epochs=self.epochs,
+            patience=self.patience,
+            batch=self.batch,
+            held_out=self.held_out,
+        )
+        positive(learning_rate=self.learning_rate)
+        not_negative(weight_decay=self.weight_decay, finish=self.finish)
 
 
 class Network(nn.Module):
@@ -88,17 +101,28 @@ def train(
     best, by ndcg@10 over the catalogue less the history. Then some epochs follow on everything,
     since a user's latest item tells most about the next. Nothing but `data`, which is what the
     split may see, is used. `kept` is a file for the state of the training, from which it is
-    continued.
+    continued. Raises CardRefused where there is nobody to hold out or the training diverges.
     """
+    rest, held_out = data.hold_out(plan.held_out, np.random.default_rng(seed))
+    if not held_out.histories:
+        raise CardRefused(
+            f"expected users with {FEWEST} visible items or more, whose last one is held out to "
+            f"know when to stop training, found none among {len(data)}; take another method for "
+            "such short histories"
+        )
     with torch.random.fork_rng():
         training = _Training(make, plan, seed, kept, report)
-        training.search(*data.hold_out(plan.held_out, np.random.default_rng(seed)))
+        training.search(rest, held_out)
         training.finish(data)
     return training.network.eval()
 
 
 def ndcg(network: Network, held_out: HeldOut, length: int) -> float:
-    """Mean ndcg@10 of the held-out items among all that are not in their histories."""
+    """Mean ndcg@10 of the held-out items among all that are not in their histories.
+
+    An item comes after all others that score no less: a network that has broken down, whose
+    scores are equal or no numbers at all, must not be taken for a good one.
+    """
     place, gains = device(), []
     with torch.inference_mode():
         items = network.item_vectors()
@@ -110,9 +134,10 @@ def ndcg(network: Network, held_out: HeldOut, length: int) -> float:
             reached = scores.gather(1, target)
             for row, history in zip(scores, histories, strict=True):
                 row[torch.from_numpy(history).to(place)] = -torch.inf
-            rank = 1 + (scores > reached).sum(1)
+            scores.scatter_(1, target, reached)  # should it be in the history, too
+            rank = len(items) - (scores < reached).sum(1)
             gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
-    return float(torch.cat(gains).mean()) if gains else 0.0
+    return float(torch.cat(gains).mean())
 
 
 class _Training:
@@ -183,7 +208,13 @@ class _Training:
             torch.autograd.backward(loss)
             self.optimizer.step()
             losses.append(loss.detach())
-        return float(torch.stack(losses).sum()) / max(1, len(losses) - 1)
+        mean = float(torch.stack(losses).sum()) / max(1, len(losses) - 1)
+        if not math.isfinite(mean):
+            raise CardRefused(
+                f"the training diverged: expected a finite loss, found {mean} in epoch "
+                f"{self.epoch}; a learning_rate below {self.plan.learning_rate} may mend it"
+            )
+        return mean
 
     def _keep(self, seconds: float) -> None:
         """Put the state beside, unless that was done less than so many seconds ago."""

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor, nn
 from torch.nn import functional as f
+
+from baselines.checks import below_one, whole
+from llm4rec_bench import CardRefused
+
+
+class Shape(Protocol):
+    """The params of a card that shape a transformer."""
+
+    dimension: int
+    blocks: int
+    heads: int
+    dropout: float
 
 
 class Transformer(nn.Module):
@@ -32,10 +46,20 @@ class Transformer(nn.Module):
         return normed
 
 
+def expect_shape(params: Shape) -> None:
+    """Raises CardRefused where no transformer is of the shape that a card asks for."""
+    whole(dimension=params.dimension, blocks=params.blocks, heads=params.heads)
+    below_one(dropout=params.dropout)
+    if params.dimension % params.heads:
+        raise CardRefused(
+            f"dimension: expected a multiple of the {params.heads} heads, found {params.dimension}"
+        )
+
+
 class Block(nn.Module):
     """Attention, then a feed-forward layer four times as wide, each added to what came in.
 
-    Dropout is applied to what is added, and not within either, which is as good and cheaper.
+    Dropout is applied to what is added, and not within either.
     """
 
     def __init__(self, dimension: int, heads: int, dropout: float, causal: bool) -> None:

@@ -36,10 +36,8 @@ class WindowedKNN:
         half_life: float,
         last: int = 50,
     ) -> None:
-        for name, value in (("window", window), ("neighbours", neighbours), ("last", last)):
-            whole(name, value)
-        not_negative("decay", decay)
-        not_negative("damping", damping)
+        whole(window=window, neighbours=neighbours, last=last)
+        not_negative(decay=decay, damping=damping)
         self.window = window
         self.decay = decay
         self.damping = damping

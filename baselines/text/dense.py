@@ -10,6 +10,7 @@ import numpy as np
 from baselines.catalogue import Scores, fading, ranked
 from baselines.text.encoders import MINILM, Vectors, encoder_of, unit
 from baselines.text.kept import Embeddings
+from baselines.text.lacking import no_text
 from baselines.text.search import Kind, Rows, found, index_of
 from llm4rec_bench import CardRefused, Ranking, Request, TaskView
 
@@ -64,10 +65,7 @@ class DenseRetriever:
         self.texts = [text.strip() for text in task.texts()]
         there = np.array([bool(text) for text in self.texts])
         if not there.any():
-            raise CardRefused(
-                f"no item of {task.task} has a text of what the card reads "
-                f"({', '.join(task.reads) or 'nothing'}); name what there is in `reads`"
-            )
+            raise no_text(task)
         self.embeddings = Embeddings(self.encoder, task.workspace, task.report)
         vectors = self.embeddings.passages([text for text in self.texts if text])
         # Equal vectors are searched as one: items alike then tie whatever the arithmetic, and

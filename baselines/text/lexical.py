@@ -16,7 +16,8 @@ from sklearn.feature_extraction.text import (  # type: ignore[import-untyped]
 
 from baselines.catalogue import Scores, fading, histories, ranked
 from baselines.checks import not_negative, share, whole
-from llm4rec_bench import CardRefused, Ranking, Request, TaskView
+from baselines.text.lacking import no_text
+from llm4rec_bench import Ranking, Request, TaskView
 
 _WORDS = {
     "lowercase": True,
@@ -30,8 +31,7 @@ class _Lexical(ABC):
     """Scores an item by the inner product of its terms with those of the history."""
 
     def __init__(self, ngrams: int, last: int, half_life: float | None) -> None:
-        whole("ngrams", ngrams)
-        whole("last", last)
+        whole(ngrams=ngrams, last=last)
         self.words: dict[str, Any] = _WORDS | {"ngram_range": (1, ngrams)}
         self.last = last
         self.weight = np.ones if half_life is None else fading(half_life)
@@ -41,10 +41,7 @@ class _Lexical(ABC):
         self.task = task
         texts = task.texts()
         if not any(re.search(r"\w", text) for text in texts):
-            raise CardRefused(
-                f"no item of {task.task} has a text of what the card reads "
-                f"({', '.join(task.reads) or 'nothing'}); name what there is in `reads`"
-            )
+            raise no_text(task)
         self.asked, found = self._weighted(texts)
         self.postings = found.T.tocsr()
 
@@ -99,8 +96,8 @@ class BM25(_Lexical):
         b: float = 0.75,
     ) -> None:
         super().__init__(ngrams, last, half_life)
-        not_negative("k1", k1)
-        share("b", b)
+        not_negative(k1=k1)
+        share(b=b)
         self.k1 = k1
         self.b = b
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as f
 
+from baselines.checks import positive, whole
 from baselines.sequential import losses
 from baselines.sequential.neural import NeuralRanker
 from baselines.sequential.training import Network
-from baselines.sequential.transformer import Transformer
+from baselines.sequential.transformer import Transformer, expect_shape
 from baselines.text.encoders import MINILM, Vectors, encoder_of
 from baselines.text.kept import Embeddings
+from baselines.text.lacking import no_text
 from llm4rec_bench import TaskView
 
 
@@ -29,8 +31,8 @@ class UniSRec(NeuralRanker):
     similarity at a temperature. As there in the inductive setting no item has a vector of its
     own, so one that nobody has consumed yet is ranked like any other. In departure from the
     paper nothing is trained beforehand on other domains, and the softmax runs over the whole
-    catalogue instead of the other items of a batch. An item without a text is nowhere in
-    particular: its vector is zero.
+    catalogue instead of the other items of a batch. Items without a text are all alike: what
+    the adaptor, which is trained, makes of a vector of zeros is the vector of each.
     """
 
     dimension: int = 64
@@ -42,10 +44,18 @@ class UniSRec(NeuralRanker):
     encoder: Mapping[str, Any] = field(default_factory=lambda: dict(MINILM))
     """What makes the vectors of texts, see `encoder_of`."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_shape(self)
+        whole(experts=self.experts)
+        positive(temperature=self.temperature)
+
     def fit(self, task: TaskView) -> None:
         """Embed the texts, then train."""
         texts = [text.strip() for text in task.texts()]
         there = np.array([bool(text) for text in texts])
+        if not there.any():
+            raise no_text(task)
         embeddings = Embeddings(encoder_of(self.encoder), task.workspace)
         found = embeddings.passages([text for text in texts if text])
         self.vectors: Vectors = np.zeros((len(texts), found.shape[1]), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,6 +11,7 @@ from scipy import sparse
 
 from baselines import catalogue
 from baselines.catalogue import best_rows, fading, heaviest, histories, ranked
+from llm4rec_bench import CardRefused
 from llm4rec_bench.task import Task
 
 
@@ -53,6 +55,19 @@ def test_rankings_are_the_same_in_blocks_of_any_size(toy: Task, monkeypatch) -> 
     for request, ranking in zip(requests, together, strict=True):
         assert not set(ranking.items) & set(request.history)
         assert len(ranking.items) == len(view.items) - len(set(request.history))
+
+
+@pytest.mark.parametrize("track", ["retrieval", "ranking"])
+def test_scores_that_are_no_numbers_are_refused(track: str, toy: Task) -> None:
+    view, requests = toy.view(track), toy.requests("test", track)[:3]
+    scores = np.zeros((3, len(view.items)), np.float32)
+    scores[:, 7] = -np.inf
+    scores[2, 9] = np.inf
+    assert len(ranked(requests, view, lambda block: scores.copy())) == 3
+    scores[1, [2, 5]] = np.nan
+    named = f"request {requests[1].request_id}: .* found NaN for 2 of {len(view.items)} items"
+    with pytest.raises(CardRefused, match=named):
+        ranked(requests, view, lambda block: scores.copy())
 
 
 def test_candidates_are_ordered_by_score_then_row(toy: Task) -> None:

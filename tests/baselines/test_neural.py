@@ -15,6 +15,7 @@ from baselines.sequential.neural import NeuralRanker
 from baselines.sequential.sasrec import SASRec
 from baselines.sequential.sequences import Sequences, latest, sequences
 from baselines.sequential.training import HeldOut, ndcg, train
+from baselines.text.unisrec import UniSRec
 from llm4rec_bench import CardRefused
 from llm4rec_bench.interactions import Log
 from llm4rec_bench.task import Task
@@ -154,6 +155,70 @@ def test_an_unknown_loss_is_refused() -> None:
         SASRec(loss="bpr").network(Catalogue(3))
 
 
+# Params
+
+COUNT = "a whole number of 1 or more"
+RANGES = [  # of all: what is expected, and values that are not
+    (("length", "epochs", "patience", "batch", "held_out"), COUNT, [0, 2.5, float("nan"), "3"]),
+    (("learning_rate",), "a number above 0", [0, float("nan"), float("inf")]),
+    (("weight_decay", "finish"), "a number of 0 or more", [-0.1, float("nan"), float("inf")]),
+    (("dropout",), "a number of 0 or more and below 1", [-0.1, 1, float("nan")]),
+    (("dimension",), COUNT, [0]),
+]
+HEADS = (("blocks", "heads"), COUNT, [0])
+SAMPLED = [
+    (("negatives",), COUNT, [0]),
+    (("calibration",), "a number from 0 to 1", [-0.1, 1.1, float("nan")]),
+]
+RANGES_OF = {
+    SASRec: [*RANGES, HEADS, *SAMPLED],
+    GRU4Rec: [*RANGES, (("hidden", "layers"), COUNT, [0]), *SAMPLED],
+    BERT4Rec: [
+        *RANGES,
+        HEADS,
+        (("masked",), "a number above 0 and below 1", [0, 1, float("nan")]),
+        (("last_only",), "a number from 0 to 1", [-0.1, 1.1, float("nan")]),
+    ],
+    UniSRec: [
+        *RANGES,
+        HEADS,
+        (("experts",), COUNT, [0]),
+        (("temperature",), "a number above 0", [0, float("nan"), float("inf")]),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected", "found"),
+    [
+        (method, name, expected, found)
+        for method, ranges in RANGES_OF.items()
+        for names, expected, outside in ranges
+        for name in names
+        for found in outside
+    ]
+    + [
+        (method, "dimension", "a multiple of the 2 heads", 63)
+        for method in (SASRec, BERT4Rec, UniSRec)
+    ],
+)
+def test_params_that_mean_nothing_are_refused(method, name: str, expected: str, found) -> None:
+    with pytest.raises(CardRefused) as refused:
+        method(**{name: found})
+    assert str(refused.value) == f"{name}: expected {expected}, found {found!r}"
+
+
+def test_params_at_the_ends_of_their_ranges_are_taken() -> None:
+    ones = dict.fromkeys(("length", "epochs", "patience", "batch", "held_out", "dimension"), 1)
+    shared = {**ones, "weight_decay": 0, "finish": 0, "dropout": 0}
+    heads = {"blocks": 1, "heads": 1}
+    SASRec(**shared, **heads, negatives=1, calibration=0)
+    SASRec(**shared, **heads, negatives=1, calibration=1)
+    GRU4Rec(**shared, hidden=1, layers=1)
+    BERT4Rec(**shared, **heads, last_only=0)
+    UniSRec(**shared, **heads, experts=1)
+
+
 # Networks
 
 
@@ -220,6 +285,53 @@ def test_ndcg_by_hand() -> None:
     asked = HeldOut([np.array([0, 1]), np.array([5]), np.array([7])], np.array([4, 0, 15]))
     # Ranks 3, 1 and 15, seen items left out.
     assert ndcg(Fixed(20), asked, 4) == pytest.approx((1 / 2 + 1 + 0) / 3)
+
+
+@pytest.mark.parametrize("vector", [torch.nan, 0.0, 1.0])
+def test_a_network_that_tells_no_items_apart_is_worth_nothing(vector: float) -> None:
+    class Broken(training.Network):
+        def users(self, histories):
+            return torch.full((len(histories), 1), vector)
+
+        def item_vectors(self):
+            return torch.full((40, 1), vector)
+
+    asked = HeldOut([np.array([0, 1]), np.array([5])], np.array([4, 0]))
+    assert ndcg(Broken(40), asked, 4) == 0
+
+
+def test_a_held_out_item_that_is_in_the_history_keeps_its_rank() -> None:
+    class Fixed(training.Network):
+        def users(self, histories):
+            return torch.ones(len(histories), 1)
+
+        def item_vectors(self):
+            return torch.arange(20.0, 0, -1)[:, None]
+
+    asked = HeldOut([np.array([1, 3])], np.array([3]))
+    assert ndcg(Fixed(20), asked, 4) == pytest.approx(1 / np.log2(1 + 3))  # after 0 and 2
+
+
+def test_a_training_that_diverges_is_refused(toy: Task) -> None:
+    class Diverging(training.Network):
+        def __init__(self, items: int) -> None:
+            super().__init__(items)
+            self.vectors = torch.nn.Parameter(torch.ones(items, 1))
+
+        def loss(self, windows):
+            return self.vectors.sum() * torch.nan
+
+    data = sequences(toy.log("validation"))
+    plan = training.Plan(learning_rate=0.5)
+    with pytest.raises(CardRefused, match=r"found nan in epoch 1; a learning_rate below 0\.5 may"):
+        train(lambda: Diverging(48), data, plan, 0, None, print)
+
+
+def test_a_log_without_anybody_to_hold_out_is_refused() -> None:
+    ranker = METHODS["sasrec"]()
+    for histories in ([[0, 1], [2], [3, 4]], [[]]):
+        with pytest.raises(CardRefused, match=f"found none among {len(histories)};"):
+            train(lambda: ranker.network(Catalogue(5)), joined(histories), ranker, 0, None, print)
 
 
 def log_digest(network) -> list:

@@ -10,6 +10,7 @@ from baselines.sequential.sequences import Sequences
 from baselines.sequential.training import HeldOut, ndcg, train
 from baselines.text import unisrec
 from baselines.text.unisrec import UniSRec
+from llm4rec_bench import CardRefused
 
 SMALL = {"length": 6, "dimension": 16, "blocks": 1, "experts": 3, "dropout": 0.0}
 WORDS = np.random.default_rng(0).standard_normal((12, 8)).astype(np.float32)
@@ -93,6 +94,22 @@ def test_items_that_nobody_consumed_are_ranked_by_their_texts() -> None:
         scores = found.users(torch.tensor([[0, 1, 2, 12], [0, 1, 2, 3]])) @ found.item_vectors().T
     assert scores[0, 11] > scores[0, 10]
     assert scores[1, 10] > scores[1, 11]
+
+
+def test_a_task_without_any_such_text_is_refused(toy) -> None:
+    with pytest.raises(CardRefused, match=r"has a text of what the card reads \(nothing\)"):
+        UniSRec(**SMALL).fit(toy.view("retrieval", "validation", reads=[]))
+
+
+def test_items_without_a_text_have_one_vector_between_them() -> None:
+    vectors = WORDS.copy()
+    vectors[[2, 7]] = 0
+    found = network(ranker(vectors))
+    torch.nn.init.normal_(found.adaptor.shift)  # as training does
+    with torch.inference_mode():
+        items = found.item_vectors()
+    torch.testing.assert_close(items[2], items[7])
+    assert torch.linalg.norm(items[2]) == pytest.approx(1)
 
 
 def test_texts_are_embedded_once_and_missing_ones_are_zero(toy, monkeypatch) -> None:
