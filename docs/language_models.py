@@ -61,7 +61,7 @@ def _cost(score: Score) -> Iterator[str]:
     for name in ("p50", "p95"):
         found = percentiles.get(name)
         yield f"{found.value:,.0f}" if found else ""
-    tokens = score.tokens.get("prompt_tokens")
+    tokens = score.tokens.get("prompt")
     yield f"{tokens.mean:,.0f}" if tokens else ""
 
 

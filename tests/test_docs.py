@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from docs import baselines
+from docs import baselines, language_models
 from docs import embeddings_vs_als as study
 from tests.conftest import ROOT, real_task
 
@@ -21,6 +21,11 @@ def test_the_page_is_made_of_the_ranks_that_were_measured() -> None:
 def test_the_references_stand_beside_the_scores_as_they_are() -> None:
     text = baselines.PAGE.read_text("utf-8")
     assert baselines.with_parts(text, {"references": baselines.table()}) == text
+
+
+def test_what_the_small_model_reaches_is_as_scored() -> None:
+    text = language_models.PAGE.read_text("utf-8")
+    assert baselines.with_parts(text, {"smollm2": language_models.table()}) == text
 
 
 def test_ranks_by_hand(toy) -> None:
