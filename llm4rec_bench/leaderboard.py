@@ -43,7 +43,9 @@ would move with other users; whether two overlapping ones differ, `llm4rec-bench
 Rows in italics are not methods: *random* is the expected value of a random ranking, *popularity*
 orders items by visible events, *as given* keeps the candidates as they came, and *ceiling* is the
 best that the pool allows. ± is the deviation between repeated runs; *valid* the share of rows whose
-status is ok and that rank something; *reads* what a method reads of items beside their ids, and
+status is ok and that rank something; *order*, where a pool is given in a random order, the least
+and the most of the first metric by the quarter of the pool in which the target was given, in bold
+where that is beyond chance (p < .001); *reads* what a method reads of items beside their ids, and
 *tokens* the mean of prompt and completion tokens a request.
 Latency is per request on the hardware named by the entry, so compare it only within one hardware.
 Below a table stands what calls for a look (⚠); it is a warning, not a verdict.
@@ -186,17 +188,22 @@ def _task_then_track(keyed: tuple[tuple[str, str], list[Entry]]) -> tuple[bool, 
 
 def _table(entries: Sequence[Entry]) -> str:
     metrics = list(entries[0].score.metrics)
-    head = ["rank", "system", "reads", *metrics, "valid", "p50 ms", "p95 ms", "tokens", "hardware"]
+    ordered = any(entry.score.order is not None for entry in entries)
+    head = ["rank", "system", "reads", *metrics, *(["order"] if ordered else []), "valid"]
+    head += ["p50 ms", "p95 ms", "tokens", "hardware"]
     places = shared_ranks([entry.score for entry in entries])
     rows = [
-        (entry.score.metrics[metrics[0]].value, [str(place), *_row(entry, metrics)])
+        (entry.score.metrics[metrics[0]].value, [str(place), *_row(entry, metrics, ordered)])
         for entry, place in zip(entries, places, strict=True)
     ]
-    rows += _reference_rows(entries[0].score, metrics)
+    rows += [
+        (value, cells + [""] * (len(head) - len(cells)))
+        for value, cells in _reference_rows(entries[0].score, metrics)
+    ]
     rows.sort(key=lambda row: (-row[0], row[1][1:]))
     lines = [
         head,
-        ["---:", "---", "---", *["---:"] * (len(metrics) + 4), "---"],
+        ["---:", "---", "---", *["---:"] * (len(head) - 4), "---"],
         *(row for _, row in rows),
     ]
     rows_of_text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -230,7 +237,7 @@ def _rank_alike(one: Score, other: Score) -> bool:
     return bool(shared) and one.validity.items_per_row > 0
 
 
-def _row(entry: Entry, metrics: Sequence[str]) -> list[str]:
+def _row(entry: Entry, metrics: Sequence[str], ordered: bool) -> list[str]:
     score, card = entry.score, entry.card
     known = {} if score.latency is None else score.latency.percentiles
     latency = [known[name].value if name in known else None for name in ("p50", "p95")]
@@ -239,6 +246,7 @@ def _row(entry: Entry, metrics: Sequence[str]) -> list[str]:
         f"[{escaped(card.title)}](submissions/{card.name})",
         " + ".join(name for name in CONDITIONS if name in card.reads) or "ids",
         *(_with_interval(score, metric) for metric in metrics),
+        *([_by_place(score)] if ordered else []),
         f"{score.validity.valid_share:.1%}",
         *("–" if value is None else f"{value:,.2f}{stated}" for value in latency),
         _tokens(score),
@@ -251,6 +259,15 @@ def _with_interval(score: Score, metric: str) -> str:
     spread = found.std_between_runs
     runs = "" if spread is None else f" ±{spread:.4f}"
     return f"{found.value:.4f}{runs} ({found.low:.4f}–{found.high:.4f})"
+
+
+def _by_place(score: Score) -> str:
+    """What a run reaches by the place of the target among the candidates, from least to most."""
+    if score.order is None or not score.order.by_place:
+        return "–"
+    values = [place.value for place in score.order.by_place.values()]
+    span = f"{min(values):.3f}–{max(values):.3f}"
+    return f"**{span}**" if score.order.p is not None and score.order.p < _BY_CHANCE else span
 
 
 def _tokens(score: Score) -> str:
@@ -268,6 +285,9 @@ def _share_stated(score: Score, rows: int) -> str:
     return "" if share == 1.0 else f" (of {min(share, 0.999):.1%})"
 
 
+_BY_CHANCE = 0.001
+"""p-values of the place of the target that are shown in bold: there are many rows."""
+
 _REFERENCES = {
     "random": "random",
     "popularity": "popularity",
@@ -282,7 +302,7 @@ def _reference_rows(score: Score, metrics: Sequence[str]) -> list[tuple[float, l
         values = getattr(score.floors, field)
         if values is not None:
             cells = ["", f"*{name}*", "", *(f"*{values[metric]:.4f}*" for metric in metrics)]
-            rows.append((values[metrics[0]], cells + [""] * 5))
+            rows.append((values[metrics[0]], cells))
     return rows
 
 

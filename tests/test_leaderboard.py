@@ -124,7 +124,7 @@ def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: 
     links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
     assert links == ["tasks/toy-v1/README.md", "submissions/a-name"]
     (row,) = [row for row in cells(page) if plain(row[1]) == plain(text)]
-    assert (len(row), plain(row[-1])) == (13, plain(text))
+    assert (len(row), plain(row[-1])) == (14, plain(text))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
@@ -187,6 +187,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
         "system",
         "reads",
         *found.metrics,
+        "order",
         "valid",
         "p50 ms",
         "p95 ms",
@@ -201,7 +202,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
     for row in rows:
         if row[1] in floors:
             expected = [f"{floors[row[1]][metric]:.4f}" for metric in found.metrics]
-            assert [row[0], *row[2:]] == ["", "", *expected, "", "", "", "", ""]
+            assert [row[0], *row[2:]] == ["", "", *expected, *[""] * 6]
 
 
 def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
@@ -218,7 +219,34 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
     share = f"{found.validity.valid_share:.1%}"
     value = "0.1235 ±0.0123 (0.1000–0.2000)"
-    assert row[2:] == ["ids", *[value] * 5, share, "1.23", "–", "1,230", "a machine"]
+    places = [by_place.value for by_place in found.order.by_place.values()]
+    order = f"{min(places):.3f}–{max(places):.3f}"
+    assert row[2:] == ["ids", *[value] * 5, order, share, "1.23", "–", "1,230", "a machine"]
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (0.5, "0.200–0.400"),
+        (0.0011, "0.200–0.400"),
+        (0.0009, "**0.200–0.400**"),
+        (None, "0.200–0.400"),
+    ],
+)
+def test_what_the_place_of_the_target_does_is_shown(
+    base: dict[str, Score], p: float | None, shown: str
+) -> None:
+    by_place = {
+        name: msgspec.structs.replace(place, value=value)
+        for (name, place), value in zip(
+            base["ranking"].order.by_place.items(), (0.4, 0.3, 0.2, 0.25), strict=True
+        )
+    }
+    order = msgspec.structs.replace(base["ranking"].order, by_place=by_place, p=p)
+    page = leaderboard([entry(msgspec.structs.replace(base["ranking"], order=order))])
+    assert f" | {shown} | " in page
+    without = leaderboard([entry(base["retrieval"])])
+    assert " order |" not in without
 
 
 def test_what_few_rows_state_is_marked(base: dict[str, Score]) -> None:
@@ -228,7 +256,7 @@ def test_what_few_rows_state_is_marked(base: dict[str, Score]) -> None:
         tokens={"prompt": Tokens(300, 1200.4), "completion": Tokens(3, 30.0)},
     )
     (row,) = [row for row in cells(leaderboard([entry(found)])) if row[1] == "A title"]
-    assert row[9:12] == ["1.23 (of 50.0%)", "–", "1,230 (of 1.0%)"]
+    assert row[10:13] == ["1.23 (of 50.0%)", "–", "1,230 (of 1.0%)"]
 
 
 @pytest.mark.parametrize(
