@@ -20,6 +20,7 @@ from llm4rec_bench.download import download
 from llm4rec_bench.freeze import freeze, manifest_of
 from llm4rec_bench.sources import RawCopy, RawData, missing_texts, raw_data
 from llm4rec_bench.store import default_home, recipes_folder
+from llm4rec_bench.submission import run_files
 from llm4rec_bench.task import Manifest, read_recipe
 from tests.conftest import ROOT, kept_raw_copies
 
@@ -66,8 +67,16 @@ def test_the_raw_rows_are_the_publishers(ratings) -> None:
     assert sha256(rows.encode()).hexdigest() == U_DATA_SHA256
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("submissions/*/ml-100k-v1.*.jsonl.gz")),
-                         ids=lambda path: f"{path.parent.name}-{path.name}")  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for folder in sorted((ROOT / "submissions").iterdir())
+        for path in run_files(folder)
+        if path.name.startswith("ml-100k-v1.")
+    ],
+    ids=lambda path: f"{path.parent.name}-{path.name}",
+)
 def test_scores_agree_with_an_independent_computation(path: Path, last_events) -> None:
     targets, seen = last_events
     with gzip.open(path, "rt", encoding="utf-8") as file:

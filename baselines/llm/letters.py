@@ -7,9 +7,10 @@ from string import ascii_uppercase
 
 import numpy as np
 
+from baselines.checks import whole
 from baselines.llm.asking import Conversation
 from baselines.llm.model import Likelihoods, Message
-from baselines.llm.ranker import About, Ranker, at_least_one, failure
+from baselines.llm.ranker import About, Ranker, failure
 from llm4rec_bench import CardRefused
 
 
@@ -31,7 +32,7 @@ class Letters(Ranker):
     def __post_init__(self) -> None:
         """Raises CardRefused where parameters make no sense."""
         super().__post_init__()
-        at_least_one("permutations", self.permutations)
+        whole(permutations=self.permutations)
 
     def asked(self, about: About) -> Conversation:
         """All orders at once, and what is taken off."""

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from msgspec.structs import asdict
 
+from baselines.checks import whole
 from baselines.llm.asking import Conversation, Told
 from baselines.llm.model import Answer, Chat, Sampling
 from baselines.llm.parsing import Form, completed, forms_of, parsed
-from baselines.llm.ranker import About, Ranker, at_least_one, failure, one_of
+from baselines.llm.ranker import About, Ranker, failure, one_of
 from llm4rec_bench import Dropped
 
 
@@ -42,8 +43,8 @@ class Listwise(Ranker):
         super().__post_init__()
         one_of("answer", self.answer, get_args(Form))
         one_of("left_out", self.left_out, ("leave", "given"))
-        at_least_one("shuffles", self.shuffles)
-        at_least_one("max_tokens", self.max_tokens)
+        whole(shuffles=self.shuffles)
+        whole(max_tokens=self.max_tokens)
 
     @cached_property
     def all_titles(self) -> Container[str]:

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from baselines.checks import whole
 from baselines.llm.asking import Conversation
 from baselines.llm.model import Likelihoods
-from baselines.llm.ranker import About, Ranker, at_least_one, failure, one_of
+from baselines.llm.ranker import About, Ranker, failure, one_of
 
 Wins = npt.NDArray[np.float64]
 """Cell (i, j): how far i was preferred to j, 0 to 1; NaN where they were not compared."""
@@ -37,7 +38,7 @@ class Pairwise(Ranker):
     def __post_init__(self) -> None:
         """Raises CardRefused where parameters make no sense."""
         super().__post_init__()
-        at_least_one("calls", self.calls // 2)
+        whole(calls=self.calls // 2)
         one_of("aggregate", self.aggregate, _AGGREGATES)
 
     def asked(self, about: About) -> Conversation:

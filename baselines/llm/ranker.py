@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from baselines.checks import whole
 from baselines.entries import fitted_entry
 from baselines.llm.asking import Asking, Conversation, Rehearsal, Told
 from baselines.llm.model import Answer, LanguageModel, Message
@@ -92,8 +93,7 @@ class Ranker(Talking):
 
     def __post_init__(self) -> None:
         """Read the prompt; raises CardRefused where parameters make no sense."""
-        for name in ("history", "characters", "context"):
-            at_least_one(name, getattr(self, name))
+        whole(history=self.history, characters=self.characters, context=self.context)
         self.template = template_of(self.prompt, self.slots)
 
     def fit(self, task: TaskView) -> None:
@@ -184,12 +184,6 @@ class About:
     ) -> Told:
         """A ranking by places of the list shown."""
         return Told([self.ids[place] for place in order], status, dropped)
-
-
-def at_least_one(name: str, given: int) -> None:
-    """Raise CardRefused where a parameter is below 1."""
-    if given < 1:
-        raise CardRefused(f"{name}: expected 1 or more, found {given}")
 
 
 def one_of(name: str, given: object, known: Collection[object]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from baselines.checks import whole
 from baselines.llm.listwise import Listwise
 from baselines.llm.model import Chat
 from baselines.llm.parsing import Form
-from baselines.llm.ranker import About, at_least_one
+from baselines.llm.ranker import About
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,7 +26,7 @@ class SelectK(Listwise):
     def __post_init__(self) -> None:
         """Raises CardRefused where parameters make no sense."""
         super().__post_init__()
-        at_least_one("k", self.k)
+        whole(k=self.k)
 
     def call(self, about: About, order: list[int]) -> Chat:  # type: ignore[override]
         """The question; its `count` is how many are asked for."""

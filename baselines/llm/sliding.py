@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from baselines.checks import whole
 from baselines.llm.asking import Conversation, Told
 from baselines.llm.listwise import Listwise, total
-from baselines.llm.ranker import About, at_least_one
+from baselines.llm.ranker import About
 from llm4rec_bench import CardRefused
 
 
@@ -30,7 +31,7 @@ class SlidingWindow(Listwise):
     def __post_init__(self) -> None:
         """Raises CardRefused where parameters make no sense."""
         super().__post_init__()
-        at_least_one("step", self.step)
+        whole(step=self.step)
         if not self.step <= self.window or self.window < 2:
             raise CardRefused(
                 f"window: expected 2 or more, and no less than the step, found {self.window} and "

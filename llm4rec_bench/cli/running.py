@@ -136,10 +136,10 @@ def _plan_one(
     costs = ""
     if price is not None:
         most = price.of(plan.prompt_tokens, plan.completion_tokens)
-        costs = f", {most:,.4f} {currency} at most"
+        costs = f", about {most:,.4f} {currency} with the longest answers"
     click.echo(
         f"{card.name} {task.id} {track}: {plan.calls:,} calls, "
-        f"{plan.prompt_tokens:,} prompt tokens, "
+        f"about {plan.prompt_tokens:,} prompt tokens, "
         f"{plan.completion_tokens:,} completion tokens at most{costs}; "
         f"{len(recording):,} answers are recorded"
     )

@@ -123,7 +123,8 @@ def execute(
     may keep what is dear to compute again, `recording` what a model answers it.
 
     Returns False where `path` already holds a finished run of the same card. Raises
-    CardRefused where it holds another's and `overwrite` is not set, and MethodFailed
+    CardRefused where it holds another's and `overwrite` is not set, which starts anew
+    whatever there is, and MethodFailed
     where the method breaks off; rows written until then are kept and continued from.
     """
     header = Header(
@@ -147,7 +148,9 @@ def execute(
                 "--overwrite replaces it, --out DIR writes elsewhere"
             )
         with partial.open("a+b") as file:
-            done = _continue(file, header, overwrite)
+            if overwrite:
+                file.truncate(0)
+            done = _continue(file, header)
             show = lambda seed: task.view(  # noqa: E731 - a def would say no more
                 track, split, seed, card.reads, workspace, watcher.report, recording
             )
@@ -192,7 +195,7 @@ def _header_of(path: Path) -> Header | None:
         return None
 
 
-def _continue(file: BinaryIO, header: Header, overwrite: bool) -> set[tuple[int, str]]:
+def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
     """Cut a partial file after its last whole row; what it has answered already.
 
     Only a row without its end is cut off. One that is whole and cannot be read is refused,
@@ -201,7 +204,7 @@ def _continue(file: BinaryIO, header: Header, overwrite: bool) -> set[tuple[int,
     file.seek(0)
     first = msgspec.json.encode(header) + b"\n"
     begun = file.readline()
-    if begun.endswith(b"\n") and begun != first and file.readline() and not overwrite:
+    if begun.endswith(b"\n") and begun != first and file.readline():
         raise CardRefused(
             f"{file.name}: was begun by another card or task version; "
             "--overwrite starts anew, --out DIR writes elsewhere"
@@ -218,8 +221,6 @@ def _continue(file: BinaryIO, header: Header, overwrite: bool) -> set[tuple[int,
         try:
             row = msgspec.json.decode(line, type=Row)
         except msgspec.DecodeError as error:
-            if overwrite:
-                break
             raise CardRefused(
                 f"{file.name}: line {number} is damaged ({error}); mend it, "
                 "or start anew with --overwrite"

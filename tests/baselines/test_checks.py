@@ -14,10 +14,15 @@ from baselines.classical.bpr import BPR
 from baselines.classical.ease import EASE
 from baselines.classical.item_knn import ItemKNN
 from baselines.fusion import Fusion
+from baselines.llm.letters import Letters
+from baselines.llm.listwise import Listwise
 from baselines.sequential.windowed_knn import WindowedKNN
 from baselines.text.lexical import BM25, TfIdf
 from llm4rec_bench import CardRefused, load_method, read_card
+from tests.baselines.llm.stubs import prompt
 from tests.conftest import ROOT
+
+MODEL = {"kind": "openai", "model": "none"}
 
 SOUND: dict[Callable[..., Any], dict[str, Any]] = {
     ALS: {"factors": 4, "regularization": 1, "alpha": 5.0, "iterations": 2},
@@ -28,6 +33,8 @@ SOUND: dict[Callable[..., Any], dict[str, Any]] = {
     BM25: {"last": 5, "k1": 0, "b": 0},
     TfIdf: {"last": 5},
     Fusion: {"first": "als", "second": "ease", "weight": 0.5, "k": 0},
+    Letters: {"model": MODEL, "prompt": prompt("letters"), "history": 1, "permutations": 1},
+    Listwise: {"model": MODEL, "prompt": prompt("listwise-sequential"), "shuffles": 1},
 }
 
 WHOLE = "a whole number of 1 or more", [0, -1, 1.5, nan, inf, True, "2", None]
@@ -46,6 +53,8 @@ EXPECTED = {
     BM25: {"last": WHOLE, "ngrams": WHOLE, "k1": NOT_NEGATIVE, "b": SHARE},
     TfIdf: {"last": WHOLE, "ngrams": WHOLE},
     Fusion: {"weight": POSITIVE, "k": NOT_NEGATIVE},
+    Letters: {"history": WHOLE, "characters": WHOLE, "context": WHOLE, "permutations": WHOLE},
+    Listwise: {"shuffles": WHOLE, "max_tokens": WHOLE},
 }  # fmt: skip
 
 WRONG = [
@@ -78,3 +87,15 @@ ENTRIES = [read_card(path.parent) for path in sorted(ROOT.glob("submissions/*/su
 def test_no_entry_is_refused(card) -> None:
     for place in {f"{task}/" for task in card.tasks} | set(card.on):
         load_method(card, *place.partition("/")[::2])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in (ROOT / "baselines/llm/cards").glob("*.toml") if path.name != "prices.toml"],
+    ids=lambda path: path.name,
+)
+def test_cards_that_are_ready_to_run_make_their_methods(path) -> None:
+    card = read_card(path)
+    assert card.name == path.stem
+    for task in card.tasks:
+        load_method(card, task, "ranking")
