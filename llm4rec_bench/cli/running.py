@@ -74,7 +74,7 @@ def run(
         raise click.BadParameter("--replay asks nothing, so there is nothing to plan")
     if spend is not None and table is None:
         raise click.BadParameter("--spend needs --prices")
-    price, currency = _price(table, model)
+    price, currency, priced_as = _price(table, model)
     budget = None if price is None or spend is None else Budget(spend, price.of, currency)
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
     for folder in cards:
@@ -90,7 +90,7 @@ def run(
                 path = (out or Path("runs") / card.name) / file
                 recording = Recording(_recorded(folder, path, replay), replay, budget)
                 if dry_run:
-                    _plan_one(card, task, track, split, recording, price, currency)
+                    _plan_one(card, task, track, split, recording, price, f"{currency} {priced_as}")
                 else:
                     _run_one(card, task, track, path, split, batch, overwrite, recording)
 
@@ -108,21 +108,22 @@ def _recorded(folder: Path, run: Path, replay: bool) -> Path:
     return recording_of(run)
 
 
-def _price(table: Path | None, model: str | None) -> tuple[Price | None, str]:
-    """The row of a table of prices that a command names, and the currency."""
+def _price(table: Path | None, model: str | None) -> tuple[Price | None, str, str]:
+    """The row of a table of prices that a command names, its currency and whose it is."""
     if table is None:
         if model is not None:
             raise click.BadParameter("--model names a row of --prices")
-        return None, ""
+        return None, "", ""
     from llm4rec_bench.scoring import read_prices
 
     prices = read_prices(table)
-    return prices.price(only_model(prices, model)), prices.currency
+    name = only_model(prices, model)
+    return prices.price(name), prices.currency, f"at the prices of {name}"
 
 
 def _plan_one(
     card: Card, task: Task, track: str, split: str, recording: Recording,
-    price: Price | None, currency: str,
+    price: Price | None, priced: str,
 ) -> None:  # fmt: skip
     from llm4rec_bench.run.execute import planned
     from llm4rec_bench.store import default_home, workspace
@@ -136,7 +137,7 @@ def _plan_one(
     costs = ""
     if price is not None:
         most = price.of(plan.prompt_tokens, plan.completion_tokens)
-        costs = f", about {most:,.4f} {currency} with the longest answers"
+        costs = f", about {most:,.4f} {priced} with the longest answers"
     click.echo(
         f"{card.name} {task.id} {track}: {plan.calls:,} calls, "
         f"about {plan.prompt_tokens:,} prompt tokens, "

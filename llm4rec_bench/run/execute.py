@@ -195,11 +195,16 @@ def _header_of(path: Path) -> Header | None:
         return None
 
 
+_IN_PASSING = frozenset({"timeout", "api_error"})
+"""Statuses of requests that may well be answered when they are asked again."""
+
+
 def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
     """Cut a partial file after its last whole row; what it has answered already.
 
-    Only a row without its end is cut off. One that is whole and cannot be read is refused,
-    so that what follows it is not lost.
+    Only a row without its end is cut off, and rows at the end whose requests failed in passing:
+    those are what a run stopped for, and are asked for again. One that is whole and cannot be
+    read is refused, so that what follows it is not lost.
     """
     file.seek(0)
     first = msgspec.json.encode(header) + b"\n"
@@ -214,7 +219,8 @@ def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
         file.truncate(0)
         file.write(first)
         return done
-    whole = len(first)
+    whole = read = len(first)
+    failed: list[tuple[int, str]] = []
     for number, line in enumerate(file, 2):
         if not line.endswith(b"\n"):
             break
@@ -225,8 +231,12 @@ def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
                 f"{file.name}: line {number} is damaged ({error}); mend it, "
                 "or start anew with --overwrite"
             ) from None
-        whole += len(line)
-        done.add((row.run, row.request_id))
+        read += len(line)
+        failed.append((row.run, row.request_id))
+        if row.status not in _IN_PASSING:
+            whole = read
+            done.update(failed)
+            failed.clear()
     file.truncate(whole)
     file.seek(whole)
     return done

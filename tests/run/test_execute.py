@@ -302,6 +302,43 @@ def test_another_cards_partial_run_is_replaced_only_on_demand(toy: Task, path: P
     assert len(rows(path)) == 301
 
 
+def answered(line: bytes) -> tuple[str, list[str], str]:
+    row = json.loads(line)
+    return row["request_id"], row["items"], row.get("status", "ok")
+
+
+def test_what_failed_in_passing_before_a_run_stopped_is_asked_for_again(
+    toy: Task, path: Path
+) -> None:
+    execute(card(), toy, "ranking", path)
+    expected = path.read_bytes()
+    header, *lines = expected.splitlines(keepends=True)
+
+    def failed(line: bytes) -> bytes:
+        return json.dumps(json.loads(line) | {"items": [], "status": "api_error"}).encode() + b"\n"
+
+    path.unlink()
+    begun = [*lines[:3], failed(lines[3]), lines[4], failed(lines[5]), failed(lines[6])]
+    partial(path).write_bytes(b"".join([header, *begun]))
+    execute(card(), toy, "ranking", path)
+    found = path.read_bytes().splitlines(keepends=True)[1:]
+    assert found[:5] == begun[:5]
+    assert [answered(line) for line in found[5:]] == [answered(line) for line in lines[5:]]
+
+
+def test_overwriting_starts_anew_what_the_same_card_began(toy: Task, path: Path) -> None:
+    execute(card(), toy, "ranking", path)
+    expected = path.read_bytes().splitlines(keepends=True)
+    path.unlink()
+    header, first, *_ = expected
+    other = json.loads(first)
+    other["items"].reverse()
+    partial(path).write_bytes(header + json.dumps(other).encode() + b"\n")
+    execute(card(), toy, "ranking", path, overwrite=True)
+    found = path.read_bytes().splitlines(keepends=True)
+    assert list(map(answered, found[1:])) == list(map(answered, expected[1:]))
+
+
 @pytest.mark.parametrize("damage", ["text", "empty", "archive"])
 def test_a_file_that_is_no_run_is_replaced_only_on_demand(
     damage: str, toy: Task, tmp_path: Path

@@ -252,7 +252,8 @@ tracks = ["ranking"]
     assert (code, err, fickle.calls) == (0, "", [])
     assert out.startswith("fickle toy-v1 ranking: 300 calls, ")
     assert out.endswith(
-        "300 completion tokens at most, about 0.0631 EUR with the longest answers; "
+        "300 completion tokens at most, about 0.0631 EUR at the prices of "
+        "fickle with the longest answers; "
         "0 answers are recorded\n"
     )
     code, out, err = bench("run", folder, "--batch", 8, *priced, "--spend", "0.01")
