@@ -591,7 +591,7 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(
     for trial in broken:
         assert "failed while fitting: RuntimeError: the model \\x1b[31mwent away" in trial.error
         assert len(trial.error) <= 310 and trial.error.endswith("…")
-    assert {f"share is {t.params['share']}; expected at most .5" for t in refused} == {
+    assert {f"mine: share is {t.params['share']}; expected at most .5" for t in refused} == {
         trial.error for trial in refused
     }
     assert study.best_trial.state == "ok"

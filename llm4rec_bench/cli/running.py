@@ -114,11 +114,12 @@ def _price(table: Path | None, model: str | None) -> tuple[Price | None, str, st
         if model is not None:
             raise click.BadParameter("--model names a row of --prices")
         return None, "", ""
+    from llm4rec_bench.errors import printable
     from llm4rec_bench.scoring import read_prices
 
     prices = read_prices(table)
     name = only_model(prices, model)
-    return prices.price(name), prices.currency, f"at the prices of {name}"
+    return prices.price(name), prices.currency, f"at the prices of {printable(name)}"
 
 
 def _plan_one(

@@ -83,8 +83,11 @@ def load_method(card: Card, task_id: str, track: str) -> Method:
         inspect.signature(method).bind(**params)
     except (TypeError, ValueError) as error:
         raise CardRefused(f"{card.name}: params do not fit {card.system}: {error}") from None
-    with _blamed(card, "while it was made"):
-        made: Method = method(**params)
+    try:
+        with _blamed(card, "while it was made"):
+            made: Method = method(**params)
+    except CardRefused as refused:  # a method knows its parameters, not whose card they are of
+        raise CardRefused(f"{card.name}: {refused}") from None
     if not (callable(getattr(made, "fit", None)) and callable(getattr(made, "rank", None))):
         raise CardRefused(f"{card.name}: {card.system} has no methods fit and rank")
     return made
