@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from llm4rec_bench import CardRefused
+
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
@@ -22,6 +24,17 @@ def folder_digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     named = [[path.relative_to(folder).as_posix(), file_digest(path)] for path in files]
     return sha256(msgspec.json.encode(named)).hexdigest()
+
+
+def own_folder(model: str, what: str) -> Path:
+    """The folder that a card names as its model; raises CardRefused where there is none."""
+    folder = Path(model)
+    if not folder.is_dir():
+        raise CardRefused(
+            f"{what}: {model}: no such folder; a model of the Hub is named with its commit, "
+            "`revision`"
+        )
+    return folder
 
 
 @contextmanager

@@ -267,7 +267,7 @@ def _by_place(score: Score) -> str:
         return "–"
     values = [place.value for place in score.order.by_place.values()]
     span = f"{min(values):.3f}–{max(values):.3f}"
-    return f"**{span}**" if score.order.p is not None and score.order.p < _BY_CHANCE else span
+    return f"**{span}**" if score.order.p is not None and score.order.p < _BEYOND_CHANCE else span
 
 
 def _tokens(score: Score) -> str:
@@ -285,8 +285,8 @@ def _share_stated(score: Score, rows: int) -> str:
     return "" if share == 1.0 else f" (of {min(share, 0.999):.1%})"
 
 
-_BY_CHANCE = 0.001
-"""p-values of the place of the target that are shown in bold: there are many rows."""
+_BEYOND_CHANCE = 0.001
+"""Below this p-value what the place of the target does is shown in bold: there are many rows."""
 
 _REFERENCES = {
     "random": "random",

@@ -264,6 +264,10 @@ def randomisation_test(differences: npt.NDArray[np.float64]) -> float:
     return (as_far + 1) / (FLIPS + 1)
 
 
+_BITS = 512
+"""Coins of one draw up to which counting random bits is quicker than numpy's binomial."""
+
+
 def _heads(coins: int, first: int) -> tuple[npt.NDArray[np.int64], int]:
     """How many of some fair coins show heads, FLIPS times, and the bit to go on from.
 
@@ -281,9 +285,6 @@ def _heads(coins: int, first: int) -> tuple[npt.NDArray[np.int64], int]:
         heads += np.bitwise_count((_word(word) >> np.uint64(used)) & mask)
         first += taken
     return heads, end
-
-
-_BITS = 512
 
 
 @lru_cache(maxsize=256)

@@ -32,9 +32,8 @@ class ALS:
     """
 
     def __init__(self, factors: int, regularization: float, alpha: float, iterations: int) -> None:
-        whole(factors=factors)
+        whole(factors=factors, iterations=iterations)
         positive(regularization=regularization, alpha=alpha)
-        whole(iterations=iterations)
         self.params = {
             "factors": factors,
             "regularization": regularization,

@@ -34,10 +34,9 @@ class BPR:
     def __init__(
         self, factors: int, learning_rate: float, regularization: float, iterations: int
     ) -> None:
-        whole(factors=factors)
+        whole(factors=factors, iterations=iterations)
         positive(learning_rate=learning_rate)
         not_negative(regularization=regularization)
-        whole(iterations=iterations)
         self.params = {
             "factors": factors,
             "learning_rate": learning_rate,

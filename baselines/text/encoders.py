@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from baselines.model_files import file_digest, folder_digest, no_bars
+from baselines.model_files import file_digest, folder_digest, no_bars, own_folder
 from baselines.openai_client import check_url, cut, key_of, library, told
 from llm4rec_bench import BenchError, CardRefused
 
@@ -110,13 +110,7 @@ class LocalModel(_Described, tag="sentence-transformers"):
             ) from None
 
     def _own_folder(self) -> Path:
-        folder = Path(self.model)
-        if not folder.is_dir():
-            raise CardRefused(
-                f"encoder: {self.model}: no such folder; a model of the Hub is named with its "
-                "commit, `revision`"
-            )
-        return folder
+        return own_folder(self.model, "encoder")
 
     def _packaged(self) -> Path | None:
         """The folder of a package that brings the model; None where none does.

@@ -125,10 +125,9 @@ def execute(
     a request to write but what the method states itself. `workspace` is the folder in which it
     may keep what is dear to compute again, `recording` what a model answers it.
 
-    Returns False where `path` already holds a finished run of the same card. Raises
-    CardRefused where it holds another's and `overwrite` is not set, which starts anew
-    whatever there is, and MethodFailed
-    where the method breaks off; rows written until then are kept and continued from.
+    Returns False where `path` already holds a finished run of the same card; `overwrite` starts
+    anew whatever there is. Raises CardRefused where it holds another's, and MethodFailed where
+    the method breaks off; rows written until then are kept and continued from.
     """
     header = Header(
         FORMAT,

