@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llm4rec_bench.leaderboard import leaderboard, read_entries
+from llm4rec_bench.leaderboard import board, leaderboard, read_changes
 from tests.conftest import ROOT
 
 ENTRY = ROOT / "submissions" / "popularity"
@@ -219,7 +219,7 @@ def test_the_leaderboard_is_written_and_checked(bench, tmp_path) -> None:
     words = ["leaderboard", "--submissions", submissions, "--out", "board.md"]
     assert bench(*words, "--check")[0] == 1
     assert bench(*words)[0] == 0
-    expected = leaderboard(read_entries(submissions))
+    expected = leaderboard(board(submissions), read_changes(submissions))
     assert "[Popularity](submissions/popularity)" in expected
     assert Path("board.md").read_text("utf-8") == expected
     assert bench(*words, "--check")[0] == 0

@@ -12,7 +12,7 @@ import pytest
 from llm4rec_bench import load_task, read_run, score
 from llm4rec_bench.exchange import fuse
 from llm4rec_bench.freeze import dataset_card, draft_card, freeze, manifest_of
-from llm4rec_bench.leaderboard import SavedScores, leaderboard, read_entries
+from llm4rec_bench.leaderboard import SavedScores, board, leaderboard, read_changes
 from llm4rec_bench.recording import recording_of
 from llm4rec_bench.sources import raw_data
 from llm4rec_bench.store import HOME, default_home, recipes_folder
@@ -136,7 +136,8 @@ def test_our_own_methods_are_entered_on_every_track(folder: Path) -> None:
 
 def test_the_leaderboard_is_current() -> None:
     page = (ROOT / "leaderboard.md").read_text("utf-8")
-    assert page == leaderboard(read_entries(ROOT / "submissions"))
+    submissions = ROOT / "submissions"
+    assert page == leaderboard(board(submissions), read_changes(submissions))
 
 
 @pytest.mark.parametrize(

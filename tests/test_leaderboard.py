@@ -18,13 +18,16 @@ from llm4rec_bench.leaderboard import (
     SCORES,
     Entry,
     escaped,
-    leaderboard,
+    read_changes,
     read_entries,
     save_scores,
+    tables,
 )
+from llm4rec_bench.leaderboard import leaderboard as page_of
 from llm4rec_bench.scoring import Latency, Tokens
 from llm4rec_bench.statistics import Interval, Percentile
 from llm4rec_bench.submission import Card
+from tests.conftest import ROOT
 from tests.scoring.test_score import random_rows, write_run
 
 CARD = {
@@ -90,6 +93,11 @@ def entry(found: Score, value: float | None = None, **card: Any) -> Entry:
     return Entry(msgspec.convert(CARD | card, Card), found)
 
 
+def leaderboard(entries: list[Entry]) -> str:
+    """The page of some entries, at the board's first version."""
+    return page_of(tables(entries), read_changes(ROOT / "tests"))
+
+
 def tokens(page: str) -> list[Token]:
     """All tokens of a page, read as GitHub reads it: CommonMark with tables."""
     parsed = MarkdownIt("commonmark").enable("table").enable("strikethrough").parse(page)
@@ -124,7 +132,7 @@ def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: 
     links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
     assert links == ["tasks/toy-v1/README.md", "submissions/a-name"]
     (row,) = [row for row in cells(page) if plain(row[1]) == plain(text)]
-    assert (len(row), plain(row[-1])) == (14, plain(text))
+    assert (len(row), plain(row[-1])) == (16, plain(text))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
@@ -192,6 +200,8 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
         "p50 ms",
         "p95 ms",
         "tokens",
+        "cost",
+        "exposure",
         "hardware",
     ]
     values = [float(row[3].split()[0]) for row in rows]
@@ -202,7 +212,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
     for row in rows:
         if row[1] in floors:
             expected = [f"{floors[row[1]][metric]:.4f}" for metric in found.metrics]
-            assert [row[0], *row[2:]] == ["", "", *expected, *[""] * 6]
+            assert [row[0], *row[2:]] == ["", "", *expected, *[""] * 8]
 
 
 def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
@@ -221,7 +231,18 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     value = "0.1235 ±0.0123 (0.1000–0.2000)"
     places = [by_place.value for by_place in found.order.by_place.values()]
     order = f"{min(places):.3f}–{max(places):.3f}"
-    assert row[2:] == ["ids", *[value] * 5, order, share, "1.23", "–", "1,230", "a machine"]
+    assert row[2:] == [
+        "ids",
+        *[value] * 5,
+        order,
+        share,
+        "1.23",
+        "–",
+        "1,230",
+        "–",
+        "–",
+        "a machine",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -307,10 +328,13 @@ def test_only_pools_that_are_drawn_are_labelled_as_sampled_metrics(base: dict[st
 def test_the_toy_task_stands_last_and_tasks_in_order(base: dict[str, Score]) -> None:
     found = base["retrieval"]
     entries = [
-        entry(msgspec.structs.replace(found, task=task)) for task in ("toy-v1", "b-v1", "a-v1")
+        entry(msgspec.structs.replace(found, task=task))
+        for task in ("toy-v1", "shakespeare-v1", "ml-100k-v1")
     ]
     heads = re.findall(r"^## (.*)$", leaderboard(entries), re.MULTILINE)
-    assert heads == [f"[{task}](tasks/{task}/README.md)" for task in ("a-v1", "b-v1", "toy-v1")]
+    assert heads == [
+        f"[{task}](tasks/{task}/README.md)" for task in ("ml-100k-v1", "shakespeare-v1", "toy-v1")
+    ]
 
 
 def test_validation_scores_are_not_on_the_board(base: dict[str, Score]) -> None:

@@ -12,7 +12,8 @@ from llm4rec_bench import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm4rec_bench.scoring import Prices, Score
+    from llm4rec_bench.scoring import Score
+    from llm4rec_bench.submission import Prices
     from llm4rec_bench.task import Task
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -97,7 +98,8 @@ def score(
     """
     import msgspec
 
-    from llm4rec_bench.scoring import cost, read_prices
+    from llm4rec_bench.scoring import cost
+    from llm4rec_bench.submission import read_prices
 
     prices = None if table is None else read_prices(table)
     if prices is not None:
@@ -250,10 +252,10 @@ def leaderboard(only_check: bool, submissions: Path, out: Path) -> None:
     """Build leaderboard.md from the scores of all submissions."""
     from llm4rec_bench.errors import BenchError
     from llm4rec_bench.files import replace_text
+    from llm4rec_bench.leaderboard import board, read_changes
     from llm4rec_bench.leaderboard import leaderboard as page
-    from llm4rec_bench.leaderboard import read_entries
 
-    text = page(read_entries(submissions))
+    text = page(board(submissions), read_changes(submissions))
     if not only_check:
         replace_text(out, text)
         click.echo(str(out))

@@ -12,8 +12,7 @@ from llm4rec_bench.cli.commands import ANY_PATH, FOLDER, SPLITS, cli, only_model
 
 if TYPE_CHECKING:
     from llm4rec_bench.recording import Recording
-    from llm4rec_bench.scoring import Price
-    from llm4rec_bench.submission import Card
+    from llm4rec_bench.submission import Card, Price
     from llm4rec_bench.task import Task, TaskView
 
 
@@ -115,7 +114,7 @@ def _price(table: Path | None, model: str | None) -> tuple[Price | None, str, st
             raise click.BadParameter("--model names a row of --prices")
         return None, "", ""
     from llm4rec_bench.errors import printable
-    from llm4rec_bench.scoring import read_prices
+    from llm4rec_bench.submission import read_prices
 
     prices = read_prices(table)
     name = only_model(prices, model)

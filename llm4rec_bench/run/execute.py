@@ -173,7 +173,7 @@ def planned(
     Raises CardRefused where the method cannot tell.
     """
     calls = prompt = completion = 0
-    for number in range(card.runs):
+    for number in range(card.runs_on(task.id, track)):
         method = load_method(card, task.id, track)
         if not callable(tell := getattr(method, "plan", None)):
             raise CardRefused(
@@ -255,9 +255,9 @@ def _write_rows(
     show: Callable[[int], TaskView],
     watcher: Watcher,
 ) -> None:
-    written, total = len(done), card.runs * len(task.requests(split, track))
+    written, total = len(done), card.runs_on(task.id, track) * len(task.requests(split, track))
     watcher.progress(written, total)
-    for number in range(card.runs):
+    for number in range(card.runs_on(task.id, track)):
         requests = task.requests(split, track, number)
         left = [row for row, name in enumerate(requests.ids) if (number, name) not in done]
         if not left:

@@ -2,7 +2,7 @@
 
 from llm4rec_bench.scoring.alarms import Alarm
 from llm4rec_bench.scoring.breadth import Breadth
-from llm4rec_bench.scoring.cost import Cost, Price, Prices, cost, read_prices
+from llm4rec_bench.scoring.cost import Cost, cost, cost_stated
 from llm4rec_bench.scoring.floors import Floors
 from llm4rec_bench.scoring.order import Agreement, Order
 from llm4rec_bench.scoring.scorer import (
@@ -27,15 +27,13 @@ __all__ = [
     "Floors",
     "Latency",
     "Order",
-    "Price",
-    "Prices",
     "Score",
     "Slice",
     "Tokens",
     "Validity",
     "cost",
+    "cost_stated",
     "packed_ranks",
-    "read_prices",
     "score",
     "slices_of",
     "unpacked_ranks",

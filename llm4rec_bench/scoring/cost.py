@@ -1,75 +1,18 @@
 """What a run cost, by the prices of a day.
 
 Prices change and run files do not, so a cost is worked out when it is asked for, from the
-tokens of a score and a table of prices with a version and a date, and is never saved.
-
-    version = "2026-11-22"
-    date = 2026-11-22
-    currency = "USD"
-    source = "https://…"
-
-    [models."my-model"]        # per million tokens
-    prompt = 0.15
-    cached = 0.075             # prompt tokens that the server had seen; as `prompt`, if left out
-    completion = 0.60
+tokens of a score and prices with a date, and is never saved.
 """
 
 from __future__ import annotations
 
 import datetime
-import stat
-import tomllib
-from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
-from llm4rec_bench.errors import UsageError, nearest_hint, printable, shown
 from llm4rec_bench.scoring.scorer import Score
 from llm4rec_bench.statistics import rounded
-
-LARGEST_TABLE = 1 << 20
-"""Bytes of a table of prices beyond which it is not read."""
-
-PerMillion = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
-
-
-class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a million tokens cost."""
-
-    prompt: PerMillion
-    completion: PerMillion
-    cached: PerMillion | None = None
-
-    def of(self, prompt: float, completion: float, cached: float = 0.0) -> float:
-        """What so many tokens cost; `cached` ones are among those of the prompt."""
-        price_cached = self.prompt if self.cached is None else self.cached
-        a_million = (
-            (prompt - cached) * self.prompt + cached * price_cached + completion * self.completion
-        )
-        return a_million / 1e6
-
-
-class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of prices."""
-
-    version: Line
-    date: datetime.date
-    currency: Line
-    source: Line
-    """Where they were found."""
-    models: dict[Line, Price]
-
-    def price(self, model: str) -> Price:
-        """The prices of a model; raises UsageError where the table does not hold it."""
-        found = self.models.get(model)
-        if found is None:
-            known = ", ".join(map(shown, self.models))
-            raise UsageError(
-                f"{shown(model)} has no price; expected {known}{nearest_hint(model, self.models)}"
-            )
-        return found
+from llm4rec_bench.submission import Paid, Price, Prices
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -83,32 +26,29 @@ class Cost(msgspec.Struct, frozen=True):
     """Kinds that no row states, of prompt and completion: they are not in the cost."""
     currency: str
     model: str
+    """The row of the table of prices; the submission, where its card states them."""
     prices: str
-    """The table's version."""
+    """The table's version; the place where they were found, where a card states them."""
     date: datetime.date
 
 
-def read_prices(path: Path) -> Prices:
-    """A table of prices; raises UsageError naming the file and the field."""
-    try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise UsageError(f"{path}: is not a regular file; --prices takes a TOML file")
-        if state.st_size > LARGEST_TABLE:
-            raise UsageError(f"{path}: larger than {LARGEST_TABLE >> 20} MiB")
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Prices)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; --prices takes a TOML file") from None
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {printable(str(error), 200)}; see --help for its form") from None
-
-
 def cost(score: Score, prices: Prices, model: str) -> Cost | None:
-    """The cost of a run; None where no row states its tokens.
+    """The cost of a run by a table of prices; None where no row states its tokens.
 
     Raises UsageError where the table does not hold the model.
     """
     price = prices.price(model)
+    return _cost(score, price, prices.currency, model, prices.version, prices.date)
+
+
+def cost_stated(score: Score, prices: Paid) -> Cost | None:
+    """The cost of a run by the prices on its card; None where no row states its tokens."""
+    return _cost(score, prices, prices.currency, score.name, prices.source, prices.date)
+
+
+def _cost(
+    score: Score, price: Price, currency: str, model: str, version: str, date: datetime.date
+) -> Cost | None:
     used = score.tokens
     if not used:
         return None
@@ -122,8 +62,8 @@ def cost(score: Score, prices: Prices, model: str) -> Cost | None:
         per_1000_requests=rounded(price.of(prompt, completion, cached) * 1000.0),
         stated=rounded(min(by.rows for kind, by in used.items() if kind != "cached") / rows),
         unknown=[kind for kind in ("prompt", "completion") if kind not in used],
-        currency=prices.currency,
+        currency=currency,
         model=model,
-        prices=prices.version,
-        date=prices.date,
+        prices=version,
+        date=date,
     )

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from llm4rec_bench import BenchError, Task, read_run, score
-from llm4rec_bench.scoring import cost, read_prices
+from llm4rec_bench.scoring import cost
+from llm4rec_bench.submission import read_prices
 from tests.scoring.test_score import random_rows, write_run
 
 TABLE = """

@@ -1,0 +1,48 @@
+"""The leaderboard: entries, their places, and the page that shows them."""
+
+from llm4rec_bench.leaderboard.board import REFERENCES, Row, Table, board, rank_alike, tables
+from llm4rec_bench.leaderboard.changes import Changes, read_changes
+from llm4rec_bench.leaderboard.entries import (
+    SCORES,
+    Entry,
+    SavedScores,
+    card_of,
+    read_entries,
+    read_submission,
+    save_scores,
+    saved_scores,
+)
+from llm4rec_bench.leaderboard.markdown import escaped, leaderboard
+from llm4rec_bench.leaderboard.reproduced import (
+    REPRODUCED,
+    Repetition,
+    Reproduced,
+    read_reproduced,
+    save_reproduced,
+)
+
+__all__ = [
+    "REFERENCES",
+    "REPRODUCED",
+    "SCORES",
+    "Changes",
+    "Entry",
+    "Repetition",
+    "Reproduced",
+    "Row",
+    "SavedScores",
+    "Table",
+    "board",
+    "card_of",
+    "escaped",
+    "leaderboard",
+    "rank_alike",
+    "read_changes",
+    "read_entries",
+    "read_reproduced",
+    "read_submission",
+    "save_reproduced",
+    "save_scores",
+    "saved_scores",
+    "tables",
+]

@@ -1,0 +1,42 @@
+"""Submissions: their cards, and the run files beside them."""
+
+from llm4rec_bench.submission.card import (
+    CARD,
+    Adjusted,
+    Card,
+    Elsewhere,
+    Exposure,
+    Model,
+    read_card,
+)
+from llm4rec_bench.submission.folder import run_files
+from llm4rec_bench.submission.prices import Paid, Price, Prices, read_prices
+from llm4rec_bench.submission.tuning import (
+    Choice,
+    Dimension,
+    Parameter,
+    Range,
+    Tuning,
+    size_of,
+)
+
+__all__ = [
+    "CARD",
+    "Adjusted",
+    "Card",
+    "Choice",
+    "Dimension",
+    "Elsewhere",
+    "Exposure",
+    "Model",
+    "Paid",
+    "Parameter",
+    "Price",
+    "Prices",
+    "Range",
+    "Tuning",
+    "read_card",
+    "read_prices",
+    "run_files",
+    "size_of",
+]
