@@ -91,11 +91,7 @@ def shared_ranks(scores: Sequence[Score]) -> list[int]:
     between which no difference is shown may still have different places, where only one of
     them is shown to be worse than a third.
     """
-    metric = parse_metric(next(iter(scores[0].metrics)))
-    values = [
-        _over_runs(metric, unpacked_ranks(score.ranks, score.runs, score.requests))
-        for score in scores
-    ]
+    values = [_saved_values(score) for score in scores]
     pairs = list(combinations(range(len(scores)), 2))
     adjusted = holm([randomisation_test(values[a] - values[b]) for a, b in pairs])
     places = [1] * len(scores)
@@ -103,6 +99,22 @@ def shared_ranks(scores: Sequence[Score]) -> list[int]:
         if p < SIGNIFICANT:
             places[a if values[a].sum() < values[b].sum() else b] += 1
     return places
+
+
+def _saved_values(score: Score) -> Values:
+    """The first metric of each request, by the ranks that are saved with a score."""
+    metric = parse_metric(next(iter(score.metrics)))
+    return _over_runs(metric, unpacked_ranks(score.ranks, score.runs, score.requests))
+
+
+def compare_scores(one: Score, other: Score) -> MetricComparison:
+    """Two scores of one track by its first metric, from the ranks that are saved with them.
+
+    There is one pair, so Holm's adjustment changes nothing.
+    """
+    first, second = _saved_values(one), _saved_values(other)
+    p = randomisation_test(first - second)
+    return _by_metric(first, second, p, p)
 
 
 def has_its_ranks(score: Score) -> bool:

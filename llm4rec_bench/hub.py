@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,38 @@ def fetch_tables(pin: HubPin, folder: Path, patterns: Sequence[str] = (TABLES,))
             allow_patterns=list(patterns),
         )
     return folder
+
+
+def fetch_file(pin: HubPin, file: str, to: Path, most: int) -> None:
+    """Bring one file of a dataset repository, of at most so many bytes, at the pinned commit.
+
+    Raises TaskDataError where there is no such file, or a larger one, or no Hub.
+    """
+    import shutil
+
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    check_name(pin.repository)
+    disable_progress_bars()
+    what = f"{pin.repository}@{pin.commit[:8]}: {shown(file)}"
+    with _plainly(what), tempfile.TemporaryDirectory() as scratch:
+        # Asked first: what is too large is not even begun.
+        (found, *_) = [
+            *HfApi().get_paths_info(
+                pin.repository, [file], revision=pin.commit, repo_type="dataset"
+            ),
+            None,
+        ]
+        if not isinstance(found, RepoFile):
+            raise TaskDataError(f"{what}: there is no such file")
+        if found.size > most:
+            raise TaskDataError(f"{what}: has {found.size:,} bytes; {most:,} are allowed")
+        there = hf_hub_download(
+            pin.repository, file, revision=pin.commit, repo_type="dataset", local_dir=scratch
+        )
+        shutil.copyfile(there, to)
 
 
 @contextmanager

@@ -80,6 +80,23 @@ def publish(
     return Published(repository, commit, tag, sizes, made)
 
 
+def put_file(path: Path, repository: str, token: str | None = None) -> HubPin:
+    """Upload a file into a dataset repository, made if need be, and the commit that holds it.
+
+    Raises UsageError for what is no repository's name, and TaskDataError where the Hub refuses.
+    """
+    check_name(repository)
+    remote = _Repository.opened(repository, token)
+    remote.create()
+    heads, _ = remote.refs()
+    files = {path.name: _file(path)}
+    changes = _changes(files, remote.held(heads[_MAIN]) if _MAIN in heads else {})
+    if not changes.added:
+        return HubPin(repository, heads[_MAIN])
+    changes = changes._replace(deleted=[])
+    return HubPin(repository, remote.commit(f"Add {path.name}", files, changes, heads.get(_MAIN)))
+
+
 def _check_allowed(recipe: Recipe) -> None:
     if not recipe.licence.redistribute:
         raise UsageError(

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "llm4rec_bench"
 ORDER = (
     "errors files metrics statistics ids interactions split pools texts recording task sources "
     "freeze hub store download publish submission run scoring compare exchange tuning leaderboard "
-    "cli"
+    "entry cli"
 ).split()
 
 HEAVY = {

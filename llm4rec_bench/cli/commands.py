@@ -165,7 +165,7 @@ def _each_scored(files: tuple[Path, ...], told: Callable[[Path, Score], None]) -
     from llm4rec_bench.errors import RunRefused
 
     refused = 0
-    load = _loading_once()
+    load = loading_once()
     for path in _expanded(files):
         try:
             found = _scored(path, load)
@@ -202,13 +202,13 @@ def _scored(path: Path, load: Callable[[str], Task]) -> Score:
     return score_run(read_run(path, load=load))
 
 
-def _loading_once() -> Callable[[str], Task]:
-    """Loads tasks, and the same one once however many run files are of it."""
+def loading_once(most: int = 1) -> Callable[[str], Task]:
+    """Loads tasks, and keeps the last so many of them for the run files to come."""
     from functools import lru_cache
 
     from llm4rec_bench.store import load_task
 
-    return lru_cache(maxsize=1)(load_task)
+    return lru_cache(maxsize=most)(load_task)
 
 
 @cli.command()
@@ -227,7 +227,7 @@ def compare(files: tuple[Path, ...], as_json: bool, per_request: Path | None) ->
 
     if len(files) < 2:
         raise UsageError("compare takes two run files or more")
-    load = _loading_once()
+    load = loading_once()
     runs = [read_run(path, load=load) for path in files]
     names = _told_apart(files, [run.header.name for run in runs])
     found = compare_runs(runs, names)

@@ -30,7 +30,7 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     how: Literal["run", "replay"]
     """By running the method, or from the recorded answers of its language model."""
     same: float
-    """Share of rankings that came out the same, from the first item to the last."""
+    """Share of rankings whose first ten items came out the same."""
     difference: float
     """Of the first metric: the run made again minus that on the board."""
     low: float

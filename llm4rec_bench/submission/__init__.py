@@ -2,6 +2,7 @@
 
 from llm4rec_bench.submission.card import (
     CARD,
+    LARGEST_CARD,
     Adjusted,
     Card,
     Elsewhere,
@@ -22,6 +23,7 @@ from llm4rec_bench.submission.tuning import (
 
 __all__ = [
     "CARD",
+    "LARGEST_CARD",
     "Adjusted",
     "Card",
     "Choice",

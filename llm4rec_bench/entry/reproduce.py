@@ -1,0 +1,66 @@
+"""Making an entry's runs again, and how near they come to those on the board."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from llm4rec_bench.compare import compare_runs
+from llm4rec_bench.errors import CardRefused
+from llm4rec_bench.leaderboard import Repetition
+from llm4rec_bench.recording import Recording, recording_of
+from llm4rec_bench.run import Run, read_run
+from llm4rec_bench.run.execute import Watcher, execute
+from llm4rec_bench.submission import Card
+from llm4rec_bench.task import Task
+
+
+def reproduce(
+    card: Card,
+    path: Path,
+    out: Path,
+    load: Callable[[str], Task],
+    *,
+    today: datetime.date,
+    workspace: Path | None = None,
+    watcher: Watcher = Watcher(),  # noqa: B008 - it holds nothing
+) -> Repetition:
+    """Make the run of a run file again into `out`, and compare the two.
+
+    From the recorded answers where they lie beside the run, otherwise by running the method. What
+    was begun in `out` is gone on with. Raises CardRefused where the card names no system, and
+    what `execute` and `read_run` raise.
+    """
+    if card.system is None:
+        raise CardRefused(
+            f"{card.name}: names no system of this repository; its command is for a person to run: "
+            f"{card.command}"
+        )
+    before = read_run(path, load=load)
+    replay = recording_of(path).exists()
+    recording = Recording(recording_of(path), replay=True) if replay else None
+    execute(
+        card, before.task, before.header.track, out,
+        workspace=workspace, recording=recording, watcher=watcher,
+    )  # fmt: skip
+    after = read_run(out, load=load)
+    (pair,) = compare_runs([after, before], ["again", "before"]).pairs
+    by = next(iter(pair.metrics.values())).difference
+    return Repetition(
+        run_digest=before.digest,
+        how="replay" if replay else "run",
+        same=_same(after, before),
+        difference=by.value,
+        low=by.low,
+        high=by.high,
+        date=today,
+    )
+
+
+def _same(one: Run, other: Run) -> float:
+    """Share of rankings with the same first ten items."""
+    pairs = zip(one.top, other.top, strict=True)
+    return float(np.mean([(mine == theirs).all(axis=1) for mine, theirs in pairs]))
