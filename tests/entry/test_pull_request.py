@@ -1,0 +1,289 @@
+"""Pull requests as strangers may open them, judged by the command that CI runs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.entry.conftest import CARD, RUN, git, rows, write_entry
+
+
+def halves(items: list[str]) -> list[str]:
+    return items[::2] + items[1::2]
+
+
+def entered(checkout: Path, toy, **how) -> Path:
+    return write_entry(checkout / "submissions" / "ada--mine", rows(halves, toy), **how)
+
+
+def test_a_good_entry_is_accepted_and_shown_between_its_neighbours(judged, toy) -> None:
+    code, said, summary = judged(lambda checkout: entered(checkout, toy))
+    assert (code, said.splitlines()[-1]) == (0, "ada--mine: can be accepted")
+    assert summary.startswith("## ada--mine: can be accepted\n")
+    for title in ("**Mine**", "Ours", "His"):
+        assert title in summary
+    assert "random 0." in summary
+    assert "ceiling 1.0000" in summary
+
+
+def test_a_change_of_ones_own_entry_is_accepted(judged, repository, toy) -> None:
+    entered(repository, toy)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "Entered")
+
+    def change(checkout: Path) -> None:
+        entered(checkout, toy, title="Better title")
+
+    code, said, summary = judged(change)
+    assert code == 0, said
+    assert "Better title" in summary
+
+
+def test_a_pull_request_that_enters_nothing_is_left_to_its_reviewers(judged) -> None:
+    code, said, summary = judged(lambda checkout: (checkout / "README.md").write_text("Hello"))
+    assert code == 0
+    assert "no entry" in said
+    assert summary == ""
+
+
+def test_a_maintainer_may_do_more_than_an_entrant(judged) -> None:
+    def change(checkout: Path) -> None:
+        (checkout / "leaderboard.md").write_text("new")
+        (checkout / "submissions" / "changes.toml").write_text("x")
+
+    assert judged(change, association="MEMBER")[0] == 0
+    assert judged(change, association="CONTRIBUTOR")[0] == 1
+
+
+def forged(checkout: Path, toy) -> None:
+    path = entered(checkout, toy) / "scores.json"
+    found = json.loads(path.read_text())
+    found["scores"][0]["metrics"]["ndcg@10"]["value"] = 0.999
+    path.write_text(json.dumps(found))
+
+
+def of_another_run(checkout: Path, toy) -> None:
+    folder = entered(checkout, toy)
+    (folder / RUN).write_bytes(gzip.compress(rows(sorted, toy), mtime=0))
+
+
+def with_a_link(checkout: Path, toy) -> None:
+    (entered(checkout, toy) / "tuning.json").symlink_to("/etc/passwd")
+
+
+def with_a_linked_folder(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    (checkout / "submissions" / "ada--mine" / "toy-v1.retrieval.jsonl.gz").symlink_to("../ours")
+
+
+def executable(checkout: Path, toy) -> None:
+    (entered(checkout, toy) / "submission.toml").chmod(0o755)
+
+
+def with_a_submodule(checkout: Path, toy) -> None:
+    inner = entered(checkout, toy) / "tuning.json"
+    git(checkout, "init", "-q", str(inner))
+    git(inner, "commit", "-qm", "x", "--allow-empty")
+
+
+def bomb(checkout: Path, toy) -> None:
+    """Three gigabytes of one line in three megabytes."""
+    folder = entered(checkout, toy)
+    packed = gzip.compress(b"x" * (1 << 25), 1, mtime=0)
+    (folder / RUN).write_bytes(gzip.compress(rows(sorted, toy), mtime=0) + packed * 20)
+
+
+def too_large(checkout: Path, toy) -> None:
+    (entered(checkout, toy) / "toy-v1.retrieval.jsonl.gz").write_bytes(os.urandom(5_000_001))
+
+
+def outside(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    (checkout / "llm4rec_bench").mkdir()
+    (checkout / "llm4rec_bench" / "metrics.py").write_text("raise SystemExit")
+
+
+def the_board(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    (checkout / "leaderboard.md").write_text("I am first")
+
+
+def somebody_elses(checkout: Path, toy) -> None:
+    write_entry(checkout / "submissions" / "bob--his", rows(halves, toy), "Worse")
+
+
+def of_the_project(checkout: Path, toy) -> None:
+    write_entry(checkout / "submissions" / "ours", rows(halves, toy), "Worse")
+
+
+def without_owner(checkout: Path, toy) -> None:
+    write_entry(checkout / "submissions" / "mine", rows(halves, toy))
+
+
+def somebody_elses_moved(checkout: Path, toy) -> None:
+    place = checkout / "submissions"
+    (place / "ada--mine").mkdir()
+    for path in (place / "bob--his").iterdir():
+        path.rename(place / "ada--mine" / path.name)
+
+
+def withdrawn(checkout: Path, toy) -> None:
+    for path in (checkout / "submissions" / "bob--his").iterdir():
+        path.unlink()
+
+
+def two_entries(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    write_entry(checkout / "submissions" / "ada--other", rows(lambda items: items[1:], toy))
+
+
+def copied(checkout: Path, toy) -> None:
+    write_entry(checkout / "submissions" / "ada--mine", rows(sorted, toy))
+
+
+def mark_of_the_maintainers(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    (checkout / "submissions" / "reproduced.json").write_text('{"format":"llm4rec-bench/1"}')
+
+
+def other_files(checkout: Path, toy) -> None:
+    (entered(checkout, toy) / "setup.py").write_text("raise SystemExit")
+
+
+def nested(checkout: Path, toy) -> None:
+    folder = entered(checkout, toy) / "deep"
+    folder.mkdir()
+    (folder / "submission.toml").write_text("x")
+
+
+def attributes(checkout: Path, toy) -> None:
+    (entered(checkout, toy) / ".gitattributes").write_text("* filter=evil")
+
+
+def no_scores(checkout: Path, toy) -> None:
+    (entered(checkout, toy) / "scores.json").unlink()
+
+
+def fewer_requests(checkout: Path, toy) -> None:
+    folder = entered(checkout, toy)
+    lines = gzip.decompress((folder / RUN).read_bytes()).splitlines(keepends=True)
+    (folder / RUN).write_bytes(gzip.compress(b"".join(lines[:-3]), mtime=0))
+
+
+def another_name(checkout: Path, toy) -> None:
+    path = entered(checkout, toy) / "submission.toml"
+    path.write_text(path.read_text().replace("ada--mine", "ada--theirs"))
+
+
+def unknown_model(checkout: Path, toy) -> None:
+    entered(checkout, toy, card=CARD + 'params = {{ model = "gpt" }}\n')
+
+
+def not_of_its_card(checkout: Path, toy) -> None:
+    entered(checkout, toy, card=CARD + 'system = "baselines.classical.popularity:Popularity"\n')
+
+
+def strange_names(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    (checkout / "submissions" / "ada--mine" / "::error::x\n\x1b[31m‮").write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("forgery", "told"),
+    [
+        (forged, "ndcg@10 is 0.9990 there, and the run file gives 0."),
+        (of_another_run, "belongs to no run file in the folder"),
+        (with_a_link, "tuning.json: is a symbolic link; expected a regular file"),
+        (with_a_linked_folder, "toy-v1.retrieval.jsonl.gz: is a symbolic link"),
+        (executable, "submission.toml: is executable"),
+        (with_a_submodule, "tuning.json: is a submodule"),
+        (bomb, "line-too-long"),
+        (too_large, "5,000,000 at most, and longer runs lie in a dataset of the Hub"),
+        (outside, "llm4rec_bench/metrics.py: lies outside an entry's folder"),
+        (the_board, "leaderboard.md: is made anew after merging"),
+        (somebody_elses, "bob--his/submission.toml: only bob may change it; yours begins with ada--"),
+        (of_the_project, "ours/submission.toml: only a maintainer may change it"),
+        (without_owner, "mine/submission.toml: only a maintainer may change it"),
+        (somebody_elses_moved, "bob--his/submission.toml: only bob may change it"),
+        (withdrawn, "bob--his/submission.toml: only bob may change it"),
+        (two_entries, "ada--mine, ada--other: one entry a pull request"),
+        (copied, "has the same first ten items as bob--his for every request; an entry must differ"),
+        (mark_of_the_maintainers, "reproduced.json: lies outside an entry's folder"),
+        (other_files, "setup.py: is no file of an entry"),
+        (nested, "deep/submission.toml: lies outside an entry's folder"),
+        (attributes, ".gitattributes: is no file of an entry"),
+        (no_scores, "scores.json: error: is missing; run: llm4rec-bench score"),
+        (fewer_requests, "missing-request"),
+        (another_name, "name 'ada--theirs' is not the folder's name"),
+        (unknown_model, "params name a pre-trained model; say which in [[models]]"),
+        (not_of_its_card, "was not made with the system, parameters, seed"),
+        (strange_names, "is no file of an entry"),
+    ],
+)  # fmt: skip
+def test_what_must_not_enter_is_told_in_words_a_contributor_understands(
+    judged, toy, forgery, told: str
+) -> None:
+    code, said, summary = judged(lambda checkout: forgery(checkout, toy))
+    assert code == 1
+    assert told in said
+    assert "can be accepted" not in summary
+    assert summary
+    inert(said, summary)
+
+
+def inert(said: str, summary: str) -> None:
+    """Nothing that a runner takes for a command, a terminal for one, or GitHub for markup."""
+    assert not re.search(r"^\s*(::|##\[)", said, re.MULTILINE)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said + summary)
+    tokens = MarkdownIt("commonmark").enable("table").parse(summary)
+    inline = [child for token in tokens for child in token.children or []]
+    assert not [one for one in [*tokens, *inline] if one.type.startswith("html")]
+    assert not [one for one in inline if one.type in ("link_open", "image")]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "a | b || c", "](https://evil.example) [link](https://evil.example)", "<img src=x onerror=a>",
+        "::error::x", "##[error]x", "=1+1|cmd", "\u202eright to left\u202c", "${{ x }} `code` @everyone",
+    ],
+)  # fmt: skip
+def test_names_of_strangers_are_inert_wherever_they_are_shown(judged, toy, title: str) -> None:
+    code, said, summary = judged(lambda checkout: entered(checkout, toy, title=title))
+    assert code == 0, said
+    inert(said, summary)
+    kinds = [token.type for token in MarkdownIt("commonmark").enable("table").parse(summary)]
+    assert kinds.count("tr_open") == 1 + 3  # the head, the entry and two neighbours
+
+
+def test_a_system_of_a_stranger_is_never_imported(judged, toy, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+
+    def change(checkout: Path) -> None:
+        card = CARD + 'system = "pathlib:Path"\nparams = {{ }}\n'
+        folder = entered(checkout, toy, card=card)
+        (folder / "toy-v1.ranking.recording.jsonl.gz").write_bytes(
+            gzip.compress(b'{"format": "llm4rec-bench-recording/1"}\n')
+        )
+        (checkout / "evil.py").write_text(f"open({str(proof)!r}, 'w')")
+
+    code, said, _ = judged(change)
+    assert code == 1
+    assert "evil.py: lies outside an entry's folder" in said
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("options", [("--base", "nowhere"), ("--head", "--output=/tmp/x")])
+def test_commits_that_are_not_there_are_a_usage_error(repository, bench, options) -> None:
+    given = {"--base": "HEAD", "--head": "HEAD"} | dict([options])
+    words = [word for pair in given.items() for word in pair]
+    code, _, err = bench("pull-request", repository, *words, "--author", "ada",
+                         "--submissions", repository / "submissions")  # fmt: skip
+    assert code == 2
+    assert "git" in err
