@@ -119,7 +119,7 @@ def test_the_card_in_contributing_is_a_card(tmp_path) -> None:
     (card,) = blocks("toml", text.replace("\n   ", "\n"))
     path = tmp_path / "submission.toml"
     path.write_text(card, "utf-8")
-    assert read_card(path).name == "my-ranker"
+    assert read_card(path).name == "ada--my-ranker"
     path.write_text(card.replace("# system", "system").replace("# params", "params"), "utf-8")
 
 

@@ -291,7 +291,7 @@ def submit(
 
     What is not given is asked for at a terminal. Recordings beside the runs come along.
     """
-    from llm4rec_bench.entry.submit import fields, known_fields
+    from llm4rec_bench.entry.submit import fields, folder_of, known_fields
     from llm4rec_bench.entry.submit import submit as made
     from llm4rec_bench.errors import UsageError
     from llm4rec_bench.store import default_home
@@ -302,7 +302,7 @@ def submit(
     login = _asked("login", "Your name on GitHub", login, wanted="--" not in (name or ""))
     name = _asked("name", "Name of the entry, such as my-ranker", name, wanted=True) or ""
     name = name if "--" in name else f"{(login or '').lower()}--{name}"
-    place = submissions / name
+    place = folder_of(submissions, name)
     if place.is_dir() != edit:
         mend = "without --edit a new one is made" if edit else "--edit changes it"
         raise UsageError(f"{place}: {'no such entry' if edit else 'is there already'}; {mend}")

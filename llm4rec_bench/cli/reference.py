@@ -1,4 +1,4 @@
-"""The generated parts of README.md, and the pages of tasks that are not frozen yet.
+"""The generated parts of README.md and of the guard, and the pages of tasks not frozen yet.
 
 `python -m llm4rec_bench.cli.reference` writes them; a test fails where they are stale.
 """
@@ -12,11 +12,14 @@ from pathlib import Path
 import click
 
 from llm4rec_bench.cli import cli
+from llm4rec_bench.entry import paths
 from llm4rec_bench.files import replace_text
 from llm4rec_bench.freeze import draft_card
 from llm4rec_bench.run.format import CODES
 from llm4rec_bench.store import is_embedded, recipes_folder
 from llm4rec_bench.task import Manifest, Recipe, read_manifest, read_recipe
+
+GUARD = Path(".github/workflows/entry-guard.yml")
 
 
 def commands() -> str:
@@ -92,9 +95,19 @@ def with_references(text: str) -> str:
     return text
 
 
+def with_paths(workflow: str) -> str:
+    """The guard's workflow with the text of `entry.paths`, which decides for it."""
+    lines = Path(paths.__file__).read_text("utf-8").splitlines()
+    text = "".join(f"{' ' * 10}{line}".rstrip() + "\n" for line in lines)
+    head, begins, rest = workflow.partition("<<'PY'\n")
+    _, _, tail = f"\n{rest}".partition("\n          PY\n")
+    return f"{head}{begins}{text}          PY\n{tail}"
+
+
 if __name__ == "__main__":
     readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
     replace_text(readme, with_references(readme.read_text("utf-8")))
+    replace_text(GUARD, with_paths(GUARD.read_text("utf-8")))
     for path in recipes_folder().glob("*/task.toml"):
         if not path.with_name("manifest.json").exists():
             replace_text(path.with_name("README.md"), draft_card(read_recipe(path)))

@@ -22,7 +22,7 @@ from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.lines import opened
 from llm4rec_bench.scoring import score
 from llm4rec_bench.split import TEST
-from llm4rec_bench.submission import CARD, LARGEST_CARD, Card, read_card, run_files
+from llm4rec_bench.submission import CARD, LARGEST_CARD, Card, Name, read_card, run_files
 from llm4rec_bench.task import Task
 from llm4rec_bench.tuning import TUNING
 
@@ -80,6 +80,17 @@ def submit(
         (folder / CARD).chmod(0o644)
         swap_folder(folder, place)
     return made
+
+
+def folder_of(submissions: Path, name: str) -> Path:
+    """Where the entry of a name lies; raises UsageError for what can be none."""
+    try:
+        return submissions / msgspec.convert(name, Name)
+    except msgspec.ValidationError:
+        raise UsageError(
+            f"{shown(name)} cannot be an entry's name; expected LOGIN--NAME, both of lower-case "
+            "letters and digits in words joined by single hyphens"
+        ) from None
 
 
 def fields(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from llm4rec_bench.submission.card import (
     Elsewhere,
     Exposure,
     Model,
+    Name,
     read_card,
 )
 from llm4rec_bench.submission.folder import run_files
@@ -31,6 +32,7 @@ __all__ = [
     "Elsewhere",
     "Exposure",
     "Model",
+    "Name",
     "Paid",
     "Parameter",
     "Price",

@@ -16,6 +16,7 @@ from llm4rec_bench.run import read_run
 from llm4rec_bench.scoring import score
 from llm4rec_bench.submission import run_files
 from tests.conftest import ROOT
+from tests.test_publish import asked_hub
 
 CARD = """\
 name = "{name}"
@@ -104,3 +105,11 @@ def judged(repository: Path, bench, monkeypatch):
         return code, out + err, told.read_text("utf-8") if told.exists() else ""
 
     return judge
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """An empty Hub that the clients of this process ask."""
+    with asked_hub() as server:
+        monkeypatch.setenv("HF_TOKEN", "hf_any")
+        yield server
