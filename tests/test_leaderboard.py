@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from llm4rec_bench import CardRefused, Score, Task, read_run, score
+from llm4rec_bench import BenchError, CardRefused, Score, Task, read_run, score
 from llm4rec_bench.leaderboard import (
     SCORES,
     Entry,
+    Repetition,
+    Reproduced,
     escaped,
     read_changes,
     read_entries,
@@ -332,7 +336,8 @@ def test_the_toy_task_stands_last_and_tasks_in_order(base: dict[str, Score]) -> 
         for task in ("toy-v1", "shakespeare-v1", "ml-100k-v1")
     ]
     heads = re.findall(r"^## (.*)$", leaderboard(entries), re.MULTILINE)
-    assert heads == [
+    assert heads[-1] == "Changes"
+    assert heads[:-1] == [
         f"[{task}](tasks/{task}/README.md)" for task in ("ml-100k-v1", "shakespeare-v1", "toy-v1")
     ]
 
@@ -513,3 +518,108 @@ def test_saving_is_all_or_nothing(
             save_scores(tmp_path, [base["ranking"]])
     assert (tmp_path / SCORES).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [SCORES]
+
+
+PRICES = {
+    "date": datetime.date(2026, 11, 20), "currency": "USD", "source": "a page",
+    "prompt": 1.0, "completion": 10.0,
+}  # fmt: skip
+
+
+def test_a_row_says_what_a_run_cost_and_what_its_models_may_have_seen(
+    base: dict[str, Score],
+) -> None:
+    """(2,000 x 1 + 100 x 10) / 1e6 a request, a thousand times: 3 dollars."""
+    rows = base["ranking"].validity.statuses
+    known = sum(rows.values())
+    tokens = {"prompt": Tokens(known, 2000.0), "completion": Tokens(known, 100.0)}
+    found = msgspec.structs.replace(base["ranking"], tokens=tokens)
+    model = {"name": "a/b", "revision": "c"}
+    page = leaderboard([
+        entry(found, title="Dear", prices=PRICES, models=[model], exposure="possible"),
+        entry(base["ranking"], name="cheap", title="Silent", prices=PRICES),
+        entry(found, name="free", title="Free"),
+    ])  # fmt: skip
+    shown = {row[1]: row[-3:-1] for row in cells(page)}
+    assert shown["Dear"] == ["3.00 USD (2026-11-20)", "possible"]
+    assert shown["Silent"] == ["–", "–"]
+    assert shown["Free"] == ["–", "–"]
+    few = {"prompt": Tokens(known, 2000.0)}
+    page = leaderboard(
+        [entry(msgspec.structs.replace(found, tokens=few), title="Dear", prices=PRICES)]
+    )
+    assert [row[-3] for row in cells(page) if row[1] == "Dear"] == ["≥ 2.00 USD (2026-11-20)"]
+
+
+def test_a_card_with_models_says_whether_they_have_seen_the_data(base: dict[str, Score]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="exposure: is missing"):
+        entry(base["ranking"], models=[{"name": "a/b", "revision": "c"}])
+
+
+def repetition(found: Score, **how: Any) -> Repetition:
+    given: dict[str, Any] = {
+        "run_digest": found.run_digest, "how": "run", "same": 1.0, "difference": 0.0,
+        "low": 0.0, "high": 0.0, "date": datetime.date(2026, 11, 20),
+    }  # fmt: skip
+    return Repetition(**(given | how))
+
+
+@pytest.mark.parametrize(
+    ("how", "marked"),
+    [
+        ({}, True),
+        ({"same": 0.4, "difference": -0.01, "low": -0.03, "high": 0.01}, True),
+        ({"same": 0.4, "difference": -0.05, "low": -0.08, "high": -0.02}, False),
+        ({"run_digest": "sha256:another"}, False),
+    ],
+)
+def test_a_run_that_was_made_again_is_marked(
+    base: dict[str, Score], how: dict[str, Any], marked: bool
+) -> None:
+    found = base["ranking"]
+    noted = Reproduced(runs={"a-name/toy-v1.ranking": repetition(found, **how)})
+    page = page_of(tables([entry(found)], noted), read_changes(ROOT / "tests"))
+    assert ("submissions/a-name) ✓ |" in page) == marked
+
+
+def test_a_superseded_task_stays_at_the_end_and_says_so(
+    base: dict[str, Score], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("llm4rec_bench.leaderboard.board")
+    real = module.read_recipe
+    old = lambda folder: msgspec.structs.replace(  # noqa: E731
+        real(folder), lifecycle="superseded" if folder.name == "ml-100k-v1" else "current"
+    )
+    monkeypatch.setattr(module, "read_recipe", old)
+    found = base["retrieval"]
+    page = leaderboard([
+        entry(msgspec.structs.replace(found, task=task)) for task in ("ml-100k-v1", "toy-v1")
+    ])  # fmt: skip
+    heads = re.findall(r"^## \[(.*?)\]", page, re.MULTILINE)
+    assert heads == ["toy-v1", "ml-100k-v1"]
+    assert page.count("is superseded: a newer one has taken its place") == 1
+
+
+def test_the_board_has_a_version_and_says_why_it_changed(
+    base: dict[str, Score], tmp_path: Path
+) -> None:
+    (tmp_path / "changes.toml").write_text(
+        '[[change]]\nversion = 2\ndate = 2026-12-01\nwhat = "Scorer 2: | ties"\n'
+        '[[change]]\nversion = 1\ndate = 2026-11-01\nwhat = "First"\n'
+    )
+    page = page_of(tables([entry(base["ranking"])]), read_changes(tmp_path))
+    assert "Version 2 of 2026-12-01 · scorer version 1 · 1 systems · 1 entries" in page
+    assert "* **2** (2026-12-01): Scorer 2&#58; &#124; ties\n* **1** (2026-11-01): First" in page
+    (tmp_path / "changes.toml").write_text(
+        '[[change]]\nversion = 3\ndate = 2026-11-01\nwhat = ""\n'
+    )
+    with pytest.raises(BenchError, match="expected them newest first, down to 1"):
+        read_changes(tmp_path)
+
+
+def test_a_card_may_run_more_often_on_one_task() -> None:
+    card = msgspec.convert(CARD | {"runs": 1, "on": {"toy-v1/ranking": {"runs": 3}}}, Card)
+    assert (card.runs_on("toy-v1", "ranking"), card.runs_on("toy-v1", "retrieval")) == (3, 1)
+    other = msgspec.convert(CARD, Card)
+    assert card.fingerprint("toy-v1", "ranking") != other.fingerprint("toy-v1", "ranking")
+    assert card.fingerprint("toy-v1", "retrieval") == other.fingerprint("toy-v1", "retrieval")

@@ -158,12 +158,12 @@ def test_a_run_too_large_for_the_folder_goes_to_the_hub(
     (there,) = read_card(folder).elsewhere.values()
     assert (there.repository, there.file) == ("ada/my-runs", RUN)
     shutil.rmtree(tmp_path / "store" / "entered")  # what the author has kept, others fetch
-    code, out, err = bench("verify", folder, "--submissions", repository / "submissions")
+    code, _, err = bench("verify", folder, "--submissions", repository / "submissions")
     assert code == 0, err
     card = folder / "submission.toml"
     shutil.rmtree(tmp_path / "store" / "entered")
     card.write_text(card.read_text().replace(there.digest, "sha256:" + "0" * 64), "utf-8")
-    code, out, err = bench("verify", folder, "--submissions", repository / "submissions")
+    code, _, err = bench("verify", folder, "--submissions", repository / "submissions")
     assert code == 1
     assert f"ada/my-runs holds {there.digest}" in err
     monkeypatch.setattr(elsewhere, "LARGEST", 10)
