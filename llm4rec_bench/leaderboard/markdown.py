@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from llm4rec_bench.leaderboard import cells
 from llm4rec_bench.leaderboard.board import REFERENCES, Row, Table
 from llm4rec_bench.leaderboard.changes import Changes
-from llm4rec_bench.scoring import SCORER, Cost, Score
+from llm4rec_bench.scoring import SCORER, Score
 from llm4rec_bench.scoring.alarms import CODES
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
-from llm4rec_bench.texts import CONDITIONS
 
 INTRODUCTION = """\
 # Leaderboard
@@ -115,7 +115,7 @@ def _table(table: Table) -> str:
         ["---:", "---", "---", *["---:"] * (len(head) - 5), "---", "---"],
         *(row for _, row in rows),
     ]
-    rows_of_text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    rows_of_text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return "\n".join([rows_of_text, *_alarms(table)])
 
 
@@ -131,74 +131,32 @@ def _alarms(table: Table) -> list[str]:
 
 def _cells(row: Row, metrics: Sequence[str], ordered: bool) -> list[str]:
     score, card = row.entry.score, row.entry.card
-    known = {} if score.latency is None else score.latency.percentiles
-    latency = [known[name].value if name in known else None for name in ("p50", "p95")]
-    stated = "" if score.latency is None else _share_stated(score, score.latency.rows)
     mark = " ✓" if row.repetition is not None and row.repetition.confirmed else ""
     return [
         str(row.rank),
         f"[{escaped(card.title)}](submissions/{card.name}){mark}",
-        " + ".join(name for name in CONDITIONS if name in card.reads) or "ids",
-        *(_with_interval(score, metric) for metric in metrics),
+        cells.reads(card),
+        *(f"{cells.value(score, name)} ({cells.interval(score, name)})" for name in metrics),
         *([_by_place(score)] if ordered else []),
-        f"{score.validity.valid_share:.1%}",
-        *("–" if value is None else f"{value:,.2f}{stated}" for value in latency),
-        _tokens(score),
-        _cost(row.cost),
-        card.exposure or "–",
+        cells.valid(score),
+        *(cells.latency(score, name) for name in ("p50", "p95")),
+        cells.tokens(score),
+        escaped(cells.cost(row.cost)),
+        cells.exposure(card),
         escaped(card.hardware),
     ]
 
 
-def _cost(cost: Cost | None) -> str:
-    if cost is None:
-        return "–"
-    amount = cost.per_1000_requests
-    text = f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"
-    least = "≥ " if cost.unknown or cost.stated < 1 else ""
-    return f"{least}{text} {escaped(cost.currency)} ({cost.date})"
+def _by_place(score: Score) -> str:
+    span = cells.by_place(score)
+    return f"**{span}**" if cells.place_matters(score) else span
 
 
 def _reference(
     name: str, values: Mapping[str, float], metrics: Sequence[str], width: int
 ) -> list[str]:
-    cells = ["", f"*{name}*", "", *(f"*{values[metric]:.4f}*" for metric in metrics)]
-    return cells + [""] * (width - len(cells))
-
-
-def _with_interval(score: Score, metric: str) -> str:
-    found = score.metrics[metric]
-    spread = found.std_between_runs
-    runs = "" if spread is None else f" ±{spread:.4f}"
-    return f"{found.value:.4f}{runs} ({found.low:.4f}–{found.high:.4f})"
-
-
-def _by_place(score: Score) -> str:
-    """What a run reaches by the place of the target among the candidates, from least to most."""
-    if score.order is None or not score.order.by_place:
-        return "–"
-    values = [place.value for place in score.order.by_place.values()]
-    span = f"{min(values):.3f}–{max(values):.3f}"
-    return f"**{span}**" if score.order.p is not None and score.order.p < _BEYOND_CHANCE else span
-
-
-def _tokens(score: Score) -> str:
-    used = [score.tokens.get(kind) for kind in ("prompt", "completion")]
-    known = [tokens for tokens in used if tokens is not None]
-    if not known:
-        return "–"
-    stated = _share_stated(score, min(tokens.rows for tokens in known))
-    return f"{sum(tokens.mean for tokens in known):,.0f}{stated}"
-
-
-def _share_stated(score: Score, rows: int) -> str:
-    """A mark where not all rows state a thing: those left out may well be the worst."""
-    share = rows / sum(score.validity.statuses.values())
-    return "" if share == 1.0 else f" (of {min(share, 0.999):.1%})"
-
-
-_BEYOND_CHANCE = 0.001
-"""Below this p-value what the place of the target does is shown in bold: there are many rows."""
+    found = ["", f"*{name}*", "", *(f"*{values[metric]:.4f}*" for metric in metrics)]
+    return found + [""] * (width - len(found))
 
 
 def escaped(text: str) -> str:
