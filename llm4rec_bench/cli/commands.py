@@ -245,19 +245,80 @@ def _told_apart(files: tuple[Path, ...], names: list[str]) -> list[str]:
 
 
 @cli.command()
+@click.option("--task", help="Print the tables of this task, and write nothing.")
+@click.option("--track", help="With --task: of this track only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and write nothing.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["markdown", "csv", "json"]),
+    help="Of the file that is written.  [default: markdown]",
+)
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail when stale.")
 @click.option("--submissions", type=_EXISTING, default=Path("submissions"), show_default=True)
-@click.option("--out", type=ANY_PATH, default=Path("leaderboard.md"), show_default=True)
-def leaderboard(only_check: bool, submissions: Path, out: Path) -> None:
-    """Build leaderboard.md from the scores of all submissions."""
+@click.option("--out", type=ANY_PATH, help="[default: leaderboard.md, .csv or .json]")
+def leaderboard(
+    task: str | None,
+    track: str | None,
+    as_json: bool,
+    form: str | None,
+    only_check: bool,
+    submissions: Path,
+    out: Path | None,
+) -> None:
+    """Build leaderboard.md from the scores of all submissions, or print tables of it.
+
+    What a terminal is too narrow for is left out, the least important columns first.
+    """
+    if task is None and track is not None:
+        raise click.BadParameter("--track goes with --task, whose tracks it chooses from")
+    if task is not None or as_json:
+        writing = {"--check": only_check or None, "--format": form, "--out": out}
+        if given := [name for name, value in writing.items() if value is not None]:
+            printing = "--json" if task is None else "--task"
+            raise click.BadParameter(
+                f"{given[0]} is for the file that is written, and {printing} prints; "
+                "give one of them"
+            )
+        _printed_board(submissions, task, track, as_json)
+    else:
+        _written_board(submissions, form or "markdown", out, only_check)
+
+
+def _printed_board(submissions: Path, task: str | None, track: str | None, as_json: bool) -> None:
+    from llm4rec_bench.cli import board as show
+    from llm4rec_bench.leaderboard import board_json, read_changes, read_entries, read_reproduced
+    from llm4rec_bench.leaderboard import tables as placed
+
+    entries = read_entries(submissions)
+    if task is not None:
+        entries = show.chosen(entries, task, track)
+    tables = placed(entries, read_reproduced(submissions))
+    if as_json:
+        click.echo(board_json(tables, read_changes(submissions)), nl=False)
+    else:
+        show.print_tables(tables)
+
+
+_ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
+
+
+def _written_board(submissions: Path, form: str, out: Path | None, only_check: bool) -> None:
     from llm4rec_bench.errors import BenchError
     from llm4rec_bench.files import replace_text
-    from llm4rec_bench.leaderboard import board, read_changes
+    from llm4rec_bench.leaderboard import board, board_csv, board_json, read_changes
     from llm4rec_bench.leaderboard import leaderboard as page
 
-    text = page(board(submissions), read_changes(submissions))
+    tables, changes = board(submissions), read_changes(submissions)
+    if form == "csv":
+        text = board_csv(tables)
+    else:
+        text = (page if form == "markdown" else board_json)(tables, changes)
+    place = out or Path(f"leaderboard{_ENDINGS[form]}")
     if not only_check:
-        replace_text(out, text)
-        click.echo(str(out))
-    elif not out.exists() or out.read_text("utf-8") != text:
-        raise BenchError(f"{out} is stale; run: llm4rec-bench leaderboard")
+        replace_text(place, text)
+        click.echo(shown_path(place))
+    elif not place.exists() or place.read_bytes() != text.encode():
+        chosen = "" if form == "markdown" else f" --format {form}"
+        where = "" if out is None else f" --out {place}"
+        raise BenchError(f"{place} is stale; run: llm4rec-bench leaderboard{chosen}{where}")

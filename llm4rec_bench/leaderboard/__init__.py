@@ -1,7 +1,9 @@
 """The leaderboard: entries, their places, and the page that shows them."""
 
+from llm4rec_bench.leaderboard import cells
 from llm4rec_bench.leaderboard.board import REFERENCES, Row, Table, board, rank_alike, tables
 from llm4rec_bench.leaderboard.changes import Changes, read_changes
+from llm4rec_bench.leaderboard.data import BoardRecord, board_csv, board_json, record
 from llm4rec_bench.leaderboard.entries import (
     SCORES,
     Entry,
@@ -25,6 +27,7 @@ __all__ = [
     "REFERENCES",
     "REPRODUCED",
     "SCORES",
+    "BoardRecord",
     "Changes",
     "Entry",
     "Repetition",
@@ -33,7 +36,10 @@ __all__ = [
     "SavedScores",
     "Table",
     "board",
+    "board_csv",
+    "board_json",
     "card_of",
+    "cells",
     "escaped",
     "leaderboard",
     "rank_alike",
@@ -41,6 +47,7 @@ __all__ = [
     "read_entries",
     "read_reproduced",
     "read_submission",
+    "record",
     "save_reproduced",
     "save_scores",
     "saved_scores",
