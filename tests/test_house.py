@@ -16,8 +16,8 @@ PACKAGE = ROOT / "llm4rec_bench"
 
 ORDER = (
     "errors files metrics statistics ids interactions split pools texts recording task sources "
-    "freeze hub store download publish submission run scoring compare exchange tuning leaderboard "
-    "entry cli"
+    "freeze hub store download publish submission cite run scoring compare exchange tuning "
+    "leaderboard entry cli"
 ).split()
 
 HEAVY = {

@@ -10,7 +10,7 @@ import click
 from llm4rec_bench import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from llm4rec_bench.scoring import Score
     from llm4rec_bench.submission import Prices
@@ -322,3 +322,46 @@ def _written_board(submissions: Path, form: str, out: Path | None, only_check: b
         chosen = "" if form == "markdown" else f" --format {form}"
         where = "" if out is None else f" --out {place}"
         raise BenchError(f"{place} is stale; run: llm4rec-bench leaderboard{chosen}{where}")
+
+
+@cli.command()
+@click.argument("what", metavar="[TASK|ENTRY]", required=False)
+@click.option("--submissions", type=FOLDER, default=Path("submissions"), show_default=True)
+def cite(what: str | None, submissions: Path) -> None:
+    """Print BibTeX of the benchmark, and of the papers on the data of TASK or of an ENTRY.
+
+    ENTRY is the name of one below --submissions, or its folder.
+    """
+    from llm4rec_bench import cite as citing
+    from llm4rec_bench.errors import printable
+    from llm4rec_bench.store import default_home, known_tasks, recipe_folder
+    from llm4rec_bench.submission import read_card
+    from llm4rec_bench.task import read_recipe
+
+    home = default_home()
+    if what is None:
+        text = citing.benchmark(__version__)
+    elif what in known_tasks(home):
+        text = citing.task(read_recipe(recipe_folder(what, home)), __version__)
+    else:
+        folder = _entry_folder(what, submissions, known_tasks(home))
+        text = citing.submission(read_card(folder), __version__)
+    for line in text.splitlines():
+        click.echo(printable(line, 10_000))
+
+
+def _entry_folder(what: str, submissions: Path, tasks: Sequence[str]) -> Path:
+    """The folder of an entry; UsageError where neither it nor a task is meant."""
+    from llm4rec_bench.errors import UsageError, nearest_hint, shown
+    from llm4rec_bench.submission import CARD
+
+    named = [] if "/" in what else [submissions / what]
+    for folder in (*named, Path(what)):
+        if _is_folder(folder) and (folder / CARD).is_file():
+            return folder
+    entries = sorted(card.parent.name for card in submissions.glob(f"*/{CARD}"))
+    raise UsageError(
+        f"{shown(what)} is neither a task nor an entry: no task is called so, and there is no "
+        f"{CARD} in such a folder, nor in one below {shown_path(submissions)}"
+        f"{nearest_hint(what, [*tasks, *entries])}"
+    )

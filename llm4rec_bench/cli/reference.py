@@ -1,4 +1,6 @@
-"""The generated parts of README.md and of the guard, and the pages of tasks not frozen yet.
+"""The generated parts of README.md and of the guard, and the generated files beside them.
+
+They are `CITATION.cff`, the schema of cards, and the pages of tasks that are not frozen yet.
 
 `python -m llm4rec_bench.cli.reference` writes them; a test fails where they are stale.
 """
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from llm4rec_bench import __version__
+from llm4rec_bench.cite import citation_file
 from llm4rec_bench.cli import cli
 from llm4rec_bench.entry import paths
 from llm4rec_bench.files import replace_text
@@ -104,10 +108,17 @@ def with_paths(workflow: str) -> str:
     return f"{head}{begins}{text}          PY\n{tail}"
 
 
+def files() -> dict[str, str]:
+    """The files that are generated as a whole, by their path in the repository."""
+    return {"CITATION.cff": citation_file(__version__)}
+
+
 if __name__ == "__main__":
     readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
     replace_text(readme, with_references(readme.read_text("utf-8")))
     replace_text(GUARD, with_paths(GUARD.read_text("utf-8")))
+    for name, text in files().items():
+        replace_text(readme.parent / name, text)
     for path in recipes_folder().glob("*/task.toml"):
         if not path.with_name("manifest.json").exists():
             replace_text(path.with_name("README.md"), draft_card(read_recipe(path)))

@@ -36,6 +36,7 @@ def dataset_card(recipe: Recipe, manifest: Manifest) -> str:
             _descriptions(recipe, manifest),
             _pitfalls(recipe),
             _licence(recipe),
+            *_citation(recipe),
             _sources(recipe),
         ]
     )
@@ -53,6 +54,7 @@ def draft_card(recipe: Recipe) -> str:
             _protocol(recipe),
             _pitfalls(recipe),
             _licence(recipe),
+            *_citation(recipe),
             _sources(recipe),
         ]
     )
@@ -400,6 +402,18 @@ def _licence(recipe: Recipe) -> str:
     )
     notice = f"\n\n{recipe.licence.notice.strip()}" if recipe.licence.notice else ""
     return f"## Licence\n\n[{recipe.licence.name}]({recipe.licence.url}). {may}{notice}\n"
+
+
+def _citation(recipe: Recipe) -> list[str]:
+    """How the publishers of the data want it cited, where the recipe knows."""
+    if not recipe.citation:
+        return []
+    entries = "\n".join(f"{entry.strip()}\n" for entry in recipe.citation)
+    return [
+        "## Citation\n\nOf the data; "
+        f"`llm4rec-bench cite {recipe.id}` adds that of the benchmark.\n\n"
+        f"```bibtex\n{entries}```\n"
+    ]
 
 
 def _sources(recipe: Recipe) -> str:

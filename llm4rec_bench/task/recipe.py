@@ -70,6 +70,11 @@ TrackName = Literal["retrieval", "ranking", "ranking-popular", "reranking"]
 TRACKS: tuple[str, ...] = get_args(TrackName)
 
 
+BibTeX = Annotated[
+    str, msgspec.Meta(pattern=r"\A\s*@[A-Za-z]+\{[^\s,{}]+,[^\x00-\x09\x0b-\x1f\x7f]*\}\s*\Z")
+]
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`task.toml`: everything that decides what a frozen task holds."""
 
@@ -91,6 +96,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the task gives away for a reason; its card says so."""
     pitfalls: str = ""
     """What its numbers can and cannot show; goes on the dataset card."""
+    citation: list[BibTeX] = []
+    """The papers on the data, an entry of BibTeX each; go on the dataset card, and `cite` prints
+    them."""
 
     def __post_init__(self) -> None:
         """Refuse tracks that contradict themselves."""
