@@ -21,7 +21,7 @@ import msgspec
 from llm4rec_bench.download import Silent, Watcher
 from llm4rec_bench.errors import TaskDataError, UsageError, shown
 from llm4rec_bench.files import read_bounded
-from llm4rec_bench.freeze import write_manifest
+from llm4rec_bench.freeze import BENCHMARK, benchmark, write_manifest
 from llm4rec_bench.hub import check_name
 from llm4rec_bench.task import Recipe, Task, open_task, tables
 from llm4rec_bench.task.manifest import LARGEST_MANIFEST, HubPin
@@ -149,11 +149,15 @@ def _files(task: Task, recipe_folder: Path) -> dict[str, _File]:
 
 
 def _generated(task: Task) -> dict[str, bytes]:
-    """Card and manifest as freezing writes them, without a pin: no commit can name itself."""
+    """Card and manifest as freezing writes them, and what makes the task a benchmark of the Hub.
+
+    The manifest is without a pin: no commit can name itself.
+    """
     unpinned = msgspec.structs.replace(task.manifest, hub=None)
     with tempfile.TemporaryDirectory() as scratch:
         write_manifest(Path(scratch), task.recipe, unpinned)
-        return {path.name: path.read_bytes() for path in sorted(Path(scratch).iterdir())}
+        written = {path.name: path.read_bytes() for path in sorted(Path(scratch).iterdir())}
+    return written | {BENCHMARK: benchmark(task.recipe).encode()}
 
 
 def _file(content: Path | bytes) -> _File:

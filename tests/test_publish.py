@@ -24,11 +24,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from huggingface_hub import close_session, constants
 
 from llm4rec_bench import BenchError, Task, TaskDataError, UsageError, score
 from llm4rec_bench import publish as publishing
-from llm4rec_bench.freeze import freeze, manifest_of, write_manifest, write_tables
+from llm4rec_bench.freeze import benchmark, freeze, manifest_of, write_manifest, write_tables
 from llm4rec_bench.publish import Published
 from llm4rec_bench.run import read_run
 from llm4rec_bench.run.execute import execute
@@ -45,7 +46,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 FILMS = "films-v1"
 REPOSITORY = "tester/films"
-TEXTS = ["README.md", "manifest.json", "task.toml"]
+TEXTS = ["README.md", "eval.yaml", "manifest.json", "task.toml"]
 
 
 @cache
@@ -231,6 +232,38 @@ def test_one_commit_and_one_tag_hold_the_task_and_the_manifest_pins_them(desk: D
     assert desk.told == [committed, f"v1 set to {short}"]
 
 
+def test_a_published_task_is_a_benchmark_of_the_hub(desk: Desk) -> None:
+    done = desk.publish()
+    tree = desk.tree(done.commit)
+    found = yaml.safe_load(tree["eval.yaml"])
+    recipe = desk.task().recipe
+    # What the Hub's documentation requires, and no framework that it does not know.
+    assert found.keys() == {"name", "description", "tasks"}
+    assert found["name"] == recipe.title
+    assert "ndcg@10 on the test requests, from 0 to 1, higher is better" in found["description"]
+    assert [task["id"] for task in found["tasks"]] == list(recipe.tracks)
+    for task in found["tasks"]:
+        assert task.keys() == {"id", "config", "split"}
+        assert f"data/{task['config']}.parquet" in tree
+        assert task["split"] == "train"  # as `datasets` calls the one file of a config
+    configs = {task["id"]: task["config"] for task in found["tasks"]}
+    assert configs["retrieval"] == "requests"
+    assert configs["ranking-popular"] == "candidates-ranking-popular"
+
+
+@pytest.mark.parametrize(
+    "text", ["a: b # c", "- x", '"quoted" \\', "\u202e\x7f", "電影 🎬", "{}", "*"]
+)
+def test_any_title_and_description_reach_the_benchmark(toy: Task, text: str) -> None:
+    recipe = msgspec.structs.replace(toy.recipe, title=text, description=text)
+    found = yaml.safe_load(benchmark(recipe))
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    assert found["name"] == shown
+    assert found["description"].startswith(f"{shown} The value of a track")
+
+
 def test_publishing_again_changes_nothing(desk: Desk) -> None:
     done = desk.publish()
     manifest = (desk.recipes / FILMS / "manifest.json").read_bytes()
@@ -339,7 +372,7 @@ def test_a_card_may_be_improved_and_the_pin_stays(desk: Desk) -> None:
     assert desk.repository.tags == {"v1": done.commit}
     first, renewed = desk.committed()
     changed = {p for p in desk.tree(first) if desk.tree(first)[p] != desk.tree(renewed)[p]}
-    assert changed == {"README.md", "task.toml"}
+    assert changed == {"README.md", "eval.yaml", "task.toml"}
     assert desk.pin() == HubPin(REPOSITORY, done.commit)
     assert not desk.publish().made
 

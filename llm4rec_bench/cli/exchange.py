@@ -18,9 +18,16 @@ _SPLITS = click.Choice(["test", "validation"])
 
 
 @cli.command()
-@click.argument("what", metavar="TASK|RUN")
-@click.option("--format", "form", type=click.Choice(["recbole", "trec"]), required=True)
-@click.option("--out", type=ANY_PATH, required=True, help="The file, or RecBole's data_path.")
+@click.argument("what", metavar="TASK|RUN|ENTRY")
+@click.option(
+    "--format", "form", type=click.Choice(["recbole", "trec", "eval-results"]), required=True
+)
+@click.option(
+    "--out",
+    type=ANY_PATH,
+    required=True,
+    help="The file; for RecBole its data_path, for eval-results a copy of the model's repository.",
+)
 @click.option("--split", type=_SPLITS, help="Of TASK.  [default: test]")
 @click.option(
     "--max-length",
@@ -35,9 +42,15 @@ def export(
 
     What is exported of TASK holds targets, without which other tools evaluate nothing: never
     train on them. For choosing parameters, --split validation leaves those of test out.
+
+    With eval-results, write the scores of ENTRY, a submission's folder, as the Hugging Face Hub
+    reads them in the repository of the one model that its card names: .eval_results/TASK.yaml.
     """
     options = {"--split": split, "--max-length": max_length, "--run": number}
-    if _names_a_task(what):
+    if form == "eval-results":
+        _only(options, [], "an entry")
+        _export_results(Path(what), out)
+    elif _names_a_task(what):
         allowed = ["--split", "--max-length"] if form == "recbole" else ["--split"]
         _only(options, allowed, f"a task for {form}")
         _export_task(what, form, out, split or "test", max_length)
@@ -77,6 +90,29 @@ def _export_task(name: str, form: str, out: Path, split: str, max_length: int | 
     folder = exchange.export_recbole(task, out, split=split, **longest)
     for path in sorted(folder.glob("*.yaml")):
         click.echo(shown_path(path))
+
+
+def _export_results(folder: Path, out: Path) -> None:
+    from datetime import UTC, datetime
+
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.files import replace_text
+    from llm4rec_bench.leaderboard import eval_results, read_submission
+
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: is no folder; --format eval-results takes a submission's, such as "
+            "submissions/my-ranker"
+        )
+    found = eval_results(read_submission(folder), datetime.now(UTC).date())
+    for name, text in found.files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        replace_text(out / name, text)
+        click.echo(shown_path(out / name))
+    if found.unpublished:
+        there = ", ".join(found.unpublished)
+        click.echo(f"left out, for they are not on the Hugging Face Hub: {there}", err=True)
+    click.echo(f"next: open a pull request with them in https://huggingface.co/{found.model}")
 
 
 def _export_run(path: Path, out: Path, number: int) -> None:

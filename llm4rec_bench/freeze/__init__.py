@@ -1,5 +1,6 @@
 """From raw data and a recipe to a frozen task."""
 
+from llm4rec_bench.freeze.benchmark import BENCHMARK, benchmark
 from llm4rec_bench.freeze.card import dataset_card, draft_card
 from llm4rec_bench.freeze.leaks import check_leaks
 from llm4rec_bench.freeze.tables import differing_tables, digests_of, freeze, manifest_of, sizes_of
@@ -15,6 +16,8 @@ from llm4rec_bench.freeze.write import (
 )
 
 __all__ = [
+    "BENCHMARK",
+    "benchmark",
     "check_cards_replaceable",
     "check_leaks",
     "check_tables_replaceable",

@@ -14,6 +14,7 @@ from llm4rec_bench.leaderboard.entries import (
     save_scores,
     saved_scores,
 )
+from llm4rec_bench.leaderboard.hub import RESULTS, EvalResults, eval_results
 from llm4rec_bench.leaderboard.markdown import escaped, leaderboard
 from llm4rec_bench.leaderboard.reproduced import (
     REPRODUCED,
@@ -26,10 +27,12 @@ from llm4rec_bench.leaderboard.reproduced import (
 __all__ = [
     "REFERENCES",
     "REPRODUCED",
+    "RESULTS",
     "SCORES",
     "BoardRecord",
     "Changes",
     "Entry",
+    "EvalResults",
     "Repetition",
     "Reproduced",
     "Row",
@@ -41,6 +44,7 @@ __all__ = [
     "card_of",
     "cells",
     "escaped",
+    "eval_results",
     "leaderboard",
     "rank_alike",
     "read_changes",
