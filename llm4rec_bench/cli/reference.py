@@ -17,6 +17,7 @@ from llm4rec_bench import __version__
 from llm4rec_bench.cite import citation_file
 from llm4rec_bench.cli import cli
 from llm4rec_bench.entry import paths
+from llm4rec_bench.cli.fields import board_reference, card_schema
 from llm4rec_bench.files import replace_text
 from llm4rec_bench.freeze import draft_card
 from llm4rec_bench.run.format import CODES
@@ -88,7 +89,13 @@ def _terms(recipe: Recipe) -> str:
 
 def with_references(text: str) -> str:
     """A README with its generated parts made anew."""
-    for name, made in (("cli", commands()), ("codes", codes()), ("tasks", tasks())):
+    parts = {
+        "cli": commands(),
+        "codes": codes(),
+        "tasks": tasks(),
+        "board": board_reference(),
+    }
+    for name, made in parts.items():
         block = re.compile(
             rf"(?<=<!-- {name}: generated)([^\n]*-->\n).*?(?=<!-- /{name} -->)", re.S
         )
@@ -110,7 +117,10 @@ def with_paths(workflow: str) -> str:
 
 def files() -> dict[str, str]:
     """The files that are generated as a whole, by their path in the repository."""
-    return {"CITATION.cff": citation_file(__version__)}
+    return {
+        "CITATION.cff": citation_file(__version__),
+        "submissions/submission.schema.json": card_schema(),
+    }
 
 
 if __name__ == "__main__":

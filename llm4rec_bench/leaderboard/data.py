@@ -28,8 +28,11 @@ class EntryRecord(msgspec.Struct, frozen=True):
     name: str
     """The folder below `submissions/`."""
     title: str
+    """The system, in its authors' words, as are authors and description."""
     authors: list[str]
+    """Who entered it."""
     description: str
+    """What it is."""
     licence: str
     """Of the run file."""
     link: str | None
@@ -48,6 +51,7 @@ class EntryRecord(msgspec.Struct, frozen=True):
     hardware: str
     """What the latencies were measured on."""
     requests: int
+    """Those of the test split."""
     runs: int
     """How often each request was ranked."""
     metrics: dict[str, Interval]
@@ -86,7 +90,9 @@ class TableRecord(msgspec.Struct, frozen=True):
     """The entries on one track of one task."""
 
     task: str
+    """Its id."""
     track: str
+    """What is ranked."""
     superseded: bool
     """Whether a newer version of the task has taken its place."""
     metrics: list[str]

@@ -44,7 +44,9 @@ class Adjusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a card changes on one task, or on one track of it."""
 
     params: dict[str, Any] = {}
+    """Merged over the card's own."""
     runs: Repeats | None = None
+    """How often the method is run there."""
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,8 +68,11 @@ class Elsewhere(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a run file lies that is too large for the folder: in a dataset of the Hub."""
 
     repository: Line
+    """ORG/NAME of the dataset."""
     commit: Commit
+    """Of that repository, in full."""
     file: Line
+    """Its path there."""
     digest: Digest
     """SHA-256 of the run file, unpacked; `llm4rec-bench submit` writes it."""
 
@@ -80,6 +85,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: Line
     """The system, as the board shows it."""
     authors: Annotated[list[Line], msgspec.Meta(min_length=1)]
+    """Who entered it, as they want to be cited."""
     licence: Line
     """Of the run files."""
     description: str

@@ -34,8 +34,11 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a million tokens cost."""
 
     prompt: PerMillion
+    """Of what the model reads."""
     completion: PerMillion
+    """Of what it writes."""
     cached: PerMillion | None = None
+    """Of what it reads again; as `prompt`, where it is not told."""
 
     def of(self, prompt: float, completion: float, cached: float = 0.0) -> float:
         """What so many tokens cost; `cached` ones are among those of the prompt."""
@@ -50,7 +53,9 @@ class Paid(Price, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[prices]` of a card: what a million tokens cost those who entered it, and when."""
 
     date: datetime.date
+    """The day of the prices."""
     currency: Line
+    """Such as USD."""
     source: Line
     """Where they were found."""
 

@@ -29,7 +29,9 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """The numbers from `low` to `high`, both included: whole ones, if all that is given is."""
 
     low: int | float
+    """The least of them."""
     high: int | float
+    """The greatest of them."""
     log: bool = False
     """Whether ratios count and not differences, so that 1 to 10 is as wide as 10 to 100."""
     step: int | float | None = None
@@ -88,6 +90,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the parameters are chosen, on the validation split and never on test."""
 
     metric: str
+    """What is to be as high as can be, such as ndcg@10."""
     space: dict[Parameter, Dimension]
     """What is tried, by parameter."""
     sampler: Literal["grid", "random", "tpe"] = "grid"
@@ -101,6 +104,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether each track has parameters of its own, or those chosen on `retrieval` serve all
     tracks of a task."""
     notes: str = ""
+    """What else there is to know of it."""
 
     @property
     def size(self) -> int | None:
