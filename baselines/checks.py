@@ -19,6 +19,13 @@ def whole(**given: float) -> None:
     )
 
 
+def two_or_more(**given: float) -> None:
+    """Raise CardRefused where a parameter is no whole number of 2 or more."""
+    _expect(
+        given, "a whole number of 2 or more", lambda value: isinstance(value, int) and value >= 2
+    )
+
+
 def positive(**given: float) -> None:
     """Raise CardRefused where a parameter is no finite number above 0."""
     _expect(given, "a number above 0", lambda value: 0 < value < inf)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from baselines.checks import whole
+from baselines.checks import two_or_more
 from baselines.llm.asking import Conversation
 from baselines.llm.model import Likelihoods
 from baselines.llm.ranker import About, Ranker, failure, one_of
@@ -38,7 +38,7 @@ class Pairwise(Ranker):
     def __post_init__(self) -> None:
         """Raises CardRefused where parameters make no sense."""
         super().__post_init__()
-        whole(calls=self.calls // 2)
+        two_or_more(calls=self.calls)  # a pair takes two
         one_of("aggregate", self.aggregate, _AGGREGATES)
 
     def asked(self, about: About) -> Conversation:

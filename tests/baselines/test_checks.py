@@ -16,6 +16,7 @@ from baselines.classical.item_knn import ItemKNN
 from baselines.fusion import Fusion
 from baselines.llm.letters import Letters
 from baselines.llm.listwise import Listwise
+from baselines.llm.pairwise import Pairwise
 from baselines.sequential.windowed_knn import WindowedKNN
 from baselines.text.lexical import BM25, TfIdf
 from llm4rec_bench import CardRefused, load_method, read_card
@@ -35,9 +36,11 @@ SOUND: dict[Callable[..., Any], dict[str, Any]] = {
     Fusion: {"first": "als", "second": "ease", "weight": 0.5, "k": 0},
     Letters: {"model": MODEL, "prompt": prompt("letters"), "history": 1, "permutations": 1},
     Listwise: {"model": MODEL, "prompt": prompt("listwise-sequential"), "shuffles": 1},
+    Pairwise: {"model": MODEL, "prompt": prompt("pairwise"), "calls": 2},
 }
 
 WHOLE = "a whole number of 1 or more", [0, -1, 1.5, nan, inf, True, "2", None]
+PAIRS = "a whole number of 2 or more", [1, 0, -2, 401.5, nan, inf, True, "400", None]
 POSITIVE = "a number above 0", [0, -1, nan, inf, True, "2", None]
 NOT_NEGATIVE = "a number of 0 or more", [-5, -1e-9, nan, inf, False, "2", None]
 SHARE = "a number from 0 to 1", [-0.1, 1.5, nan, inf, True, "1", None]
@@ -55,6 +58,7 @@ EXPECTED = {
     Fusion: {"weight": POSITIVE, "k": NOT_NEGATIVE},
     Letters: {"history": WHOLE, "characters": WHOLE, "context": WHOLE, "permutations": WHOLE},
     Listwise: {"shuffles": WHOLE, "max_tokens": WHOLE},
+    Pairwise: {"calls": PAIRS},
 }  # fmt: skip
 
 WRONG = [
