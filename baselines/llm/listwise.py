@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from msgspec.structs import asdict
 
-from baselines.checks import whole
+from baselines.checks import not_negative, whole
 from baselines.llm.asking import Conversation, Told
 from baselines.llm.model import Answer, Chat, Sampling
 from baselines.llm.parsing import Form, completed, forms_of, parsed
@@ -43,8 +43,8 @@ class Listwise(Ranker):
         super().__post_init__()
         one_of("answer", self.answer, get_args(Form))
         one_of("left_out", self.left_out, ("leave", "given"))
-        whole(shuffles=self.shuffles)
-        whole(max_tokens=self.max_tokens)
+        whole(shuffles=self.shuffles, max_tokens=self.max_tokens)
+        not_negative(temperature=self.temperature)
 
     @cached_property
     def all_titles(self) -> Container[str]:

@@ -57,7 +57,7 @@ EXPECTED = {
     TfIdf: {"last": WHOLE, "ngrams": WHOLE},
     Fusion: {"weight": POSITIVE, "k": NOT_NEGATIVE},
     Letters: {"history": WHOLE, "characters": WHOLE, "context": WHOLE, "permutations": WHOLE},
-    Listwise: {"shuffles": WHOLE, "max_tokens": WHOLE},
+    Listwise: {"shuffles": WHOLE, "max_tokens": WHOLE, "temperature": NOT_NEGATIVE},
     Pairwise: {"calls": PAIRS},
 }  # fmt: skip
 
