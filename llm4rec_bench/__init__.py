@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llm4rec_bench.errors import RunRefused as RunRefused
     from llm4rec_bench.errors import TaskDataError as TaskDataError
     from llm4rec_bench.errors import UsageError as UsageError
+    from llm4rec_bench.errors import nearest_hint as nearest_hint
     from llm4rec_bench.interactions import Log as Log
     from llm4rec_bench.recording import Recording as Recording
     from llm4rec_bench.run import Dropped as Dropped
@@ -48,6 +49,7 @@ _MODULE_OF = {
     "RunRefused": "errors",
     "TaskDataError": "errors",
     "UsageError": "errors",
+    "nearest_hint": "errors",
     "Log": "interactions",
     "Dropped": "run",
     "Recording": "recording",

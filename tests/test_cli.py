@@ -206,6 +206,41 @@ def test_a_bad_card_is_refused_with_the_place(bench, card, old: str, new: str, s
     assert said in err
 
 
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ('params = { api_key = "sk-hidden" }', "params.api_key"),
+        ('[params.model]\nkind = "openai"\napi_key = "sk-hidden"', "params.model.api_key"),
+        (
+            '[params.model.params]\nopenai_api_key = "sk-hidden"',
+            "params.model.params.openai_api_key",
+        ),
+        ('[[params.parts]]\nSECRET = "sk-hidden"', "params.parts.SECRET"),
+        (
+            '[on.toy-v1.params.model.extra]\napiKey = "sk-hidden"',
+            "on.toy-v1.params.model.extra.apiKey",
+        ),
+        ('api_key = "sk-hidden"', "api_key"),
+    ],
+)
+def test_a_key_on_a_card_is_refused_and_not_repeated(bench, card, lines: str, place: str) -> None:
+    path = card / "submission.toml"
+    path.write_text(f"{path.read_text()}\n{lines}\n")
+    code, _, err = bench("run", card)
+    assert code == 1
+    assert f"submission.toml: {place}: a key never belongs on a card" in err
+    assert "environment variable" in err
+    assert "sk-hidden" not in err
+
+
+def test_the_name_of_a_variable_that_holds_a_key_is_no_key(bench, card) -> None:
+    path = card / "submission.toml"
+    path.write_text(
+        f'{path.read_text()}\nparams = {{ api_key_env = "X_API_KEY", key = "title" }}\n'
+    )
+    assert "params do not fit" in bench("run", card)[2]
+
+
 def test_a_missing_card_is_refused(bench, tmp_path) -> None:
     code, _, err = bench("run", tmp_path / "nothing")
     assert code == 1

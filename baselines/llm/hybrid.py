@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from baselines.llm.listwise import Listwise
 from baselines.llm.pairwise import Pairwise
 from baselines.llm.pointwise import Pointwise
 from baselines.llm.ranker import About, Ranker, Talking
-from llm4rec_bench import CardRefused, Request, TaskView
+from llm4rec_bench import CardRefused, Request, TaskView, nearest_hint
 
 RANKERS: dict[str, type[Ranker]] = {
     "letters": Letters,
@@ -79,6 +80,10 @@ def _part(model: Mapping[str, Any], table: dict[str, Any]) -> tuple[Ranker, floa
         raise CardRefused(f"parts: ranker: expected {', '.join(RANKERS)}, found {kind!r}")
     if not isinstance(weight, (int, float)) or not 0 < weight < np.inf:
         raise CardRefused(f"parts: weight: expected a number above 0, found {weight!r}")
+    fields = inspect.signature(RANKERS[kind]).parameters
+    if unknown := sorted(table.keys() - fields):
+        hint = nearest_hint(unknown[0], fields)
+        raise CardRefused(f"parts: {unknown[0]!r} is no parameter of {kind}{hint}")
     try:
         return RANKERS[kind](model=model, **table), float(weight)
     except TypeError as error:

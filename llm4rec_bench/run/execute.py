@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
-from llm4rec_bench.errors import BenchError, CardRefused, shown
+from llm4rec_bench.errors import BenchError, CardRefused, nearest_hint, shown
 from llm4rec_bench.files import only_one
 from llm4rec_bench.recording import Recording
 from llm4rec_bench.run.format import LONGEST_LINE, Header, Ranking, Row, unsound
@@ -80,7 +80,7 @@ def load_method(card: Card, task_id: str, track: str) -> Method:
             raise CardRefused(plain) from None
         raise
     try:
-        inspect.signature(method).bind(**params)
+        _bind(inspect.signature(method), params)
     except (TypeError, ValueError) as error:
         raise CardRefused(f"{card.name}: params do not fit {card.system}: {error}") from None
     try:
@@ -91,6 +91,18 @@ def load_method(card: Card, task_id: str, track: str) -> Method:
     if not (callable(getattr(made, "fit", None)) and callable(getattr(made, "rank", None))):
         raise CardRefused(f"{card.name}: {card.system} has no methods fit and rank")
     return made
+
+
+def _bind(signature: inspect.Signature, params: dict[str, Any]) -> None:
+    """Raise TypeError where something cannot be called with these params, and say which."""
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    unknown = [name for name in params if name not in signature.parameters]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise TypeError(
+            f"{shown(unknown[0])} is none of its parameters"
+            f"{nearest_hint(unknown[0], signature.parameters)}"
+        )
+    signature.bind(**params)
 
 
 def _not_there(card: Card, module: str, name: str, error: BaseException | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -186,6 +186,7 @@ def read_card(folder: Path) -> Card:
         if state.st_size > LARGEST_CARD:
             raise CardRefused(f"{path}: larger than {LARGEST_CARD >> 10} KiB")
         data = tomllib.loads(path.read_text("utf-8"))
+        _refuse_secrets(path, data)
         return msgspec.convert(data, Card)
     except OSError as error:
         raise CardRefused(
@@ -197,6 +198,27 @@ def read_card(folder: Path) -> Card:
         raise CardRefused(f"{path}: is nested too deeply") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardRefused(f"{path}: {printable(str(error), 300)}") from None
+
+
+_SECRET = re.compile(
+    r"(?:^|[_-])(?:api[_-]?(?:key|token)|access[_-]?key|auth[_-]?token|secret|password)\Z", re.I
+)
+"""Names of what opens an account; of other keys and tokens a method may have its own."""
+
+
+def _refuse_secrets(path: Path, data: Mapping[str, Any], place: str = "") -> None:
+    """Raise CardRefused where a table holds a key, without saying it: cards are published."""
+    for name, value in data.items():
+        where = f"{place}{printable(name)}"
+        if isinstance(value, str) and _SECRET.search(name):
+            raise CardRefused(
+                f"{path}: {where}: a key never belongs on a card, which everybody reads; leave it "
+                "out: it is read from an environment variable, which a model of kind openai calls "
+                "api_key_env"
+            )
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict):
+                _refuse_secrets(path, part, f"{where}.")
 
 
 _SPELLINGS = {

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from baselines.llm.model import LanguageModel
-from llm4rec_bench import CardRefused
+from baselines.openai_client import cut
+from llm4rec_bench import CardRefused, nearest_hint
 
 _KINDS = {
     "openai": ("baselines.llm.models.endpoint", "Endpoint"),
@@ -29,8 +30,15 @@ def model_of(params: Mapping[str, Any]) -> LanguageModel:
     if kind not in _KINDS:
         raise CardRefused(f"model: kind: expected {', '.join(_KINDS)}, found {kind!r}")
     module, name = _KINDS[kind]
+    described = getattr(import_module(module), name)
+    fields = ("kind", *described.__struct_fields__)
+    if unknown := sorted(params.keys() - fields):
+        near = nearest_hint(unknown[0], fields) or f"; it has {', '.join(fields)}"
+        raise CardRefused(
+            f"model: {cut(unknown[0])!r} is not a field of a model of kind {kind}{near}"
+        )
     try:
-        made: LanguageModel = msgspec.convert(dict(params), getattr(import_module(module), name))
+        made: LanguageModel = msgspec.convert(dict(params), described)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
         field = place.removeprefix(".").rstrip("`")

@@ -258,3 +258,20 @@ def test_what_cannot_be_ranked_is_refused(toy) -> None:
     ranker.fit(toy.view("reranking", "test", 0, ["title"]))
     with pytest.raises(CardRefused, match="more than there are letters"):
         ranker.rank([Request("r", "u", None, toy.items.ids[45:], toy.items.ids[:27])])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"ranker": "letter"}, "parts: ranker: expected letters, .*, found 'letter'"),
+        (
+            {"ranker": "letters", "promt": "letters"},
+            "^parts: 'promt' is no parameter of letters; nearest: \"prompt\"$",
+        ),
+        ({"ranker": "letters", "weight": 0}, "parts: weight: expected a number above 0"),
+        ({"ranker": "letters"}, "parts: letters: .*missing.*prompt"),
+    ],
+)
+def test_a_part_that_makes_no_sense_is_refused(table, message) -> None:
+    with pytest.raises(CardRefused, match=message):
+        Hybrid(model=MODEL, parts=[table])

@@ -476,7 +476,11 @@ def test_titles_are_summed_over_their_own_tokens_where_prompts_are_repeated() ->
         ({"concurrency": 0}, "concurrency: Expected `int` >= 1"),
         ({"api_key_env": "HOME"}, "api_key_env: .*API_KEY"),
         ({"extra": {"temperature": 1, "top_k": 1, "stream": True}}, "extra: stream, temperature:"),
-        ({"temperature": 1}, "unknown field `temperature`"),
+        (
+            {"temperature": 1},
+            "'temperature' is not a field of a model of kind openai; it has kind, model",
+        ),
+        ({"base_ulr": "x"}, "^model: 'base_ulr' is not .*; nearest: \"base_url\"$"),
         ({"model": ""}, "model: Expected `str` of length >= 1"),
     ],
 )

@@ -226,7 +226,10 @@ def test_what_langchain_cannot_say_is_refused_before_anything_is_asked() -> None
         ({"system": "provider:refusing"}, "refuses them: ValueError: no such parameter; …$"),
         ({"system": "provider:dict"}, "gives a dict, expected a chat model of LangChain"),
         ({"concurrency": 0}, "model: concurrency: Expected `int` >= 1"),
-        ({"model": "x"}, "unknown field `model`"),
+        (
+            {"model": "x"},
+            "'model' is not a field of a model of kind langchain; it has kind, system",
+        ),
     ],
 )
 def test_what_makes_no_sense_on_a_card_is_refused(fields, message) -> None:
