@@ -17,6 +17,7 @@ from baselines.llm.models.chat_format import Completion, ended, held_to
 from baselines.llm.models.first_token import logprobs, surely_one_each
 from baselines.llm.models.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
 from baselines.llm.models.given_texts import logprobs as given_logprobs
+from baselines.llm.models.served_names import LONGEST, among, listed, lists_others, nearest
 from baselines.openai_client import check_url, cut, key_of, library, told
 from llm4rec_bench import CardRefused
 
@@ -280,7 +281,7 @@ class Endpoint(
         elif error.status_code in (401, 403):
             hint = f"the key in {self.api_key_env} may not use it; set it to one that may"
         elif error.status_code == 404:
-            there = ", ".join(self._models[:10]) or "not told"
+            there = nearest(self.model, self._models) or "not told"
             hint = (
                 f"no such model, or no chat at this address; models there: {there}; base_url "
                 "mostly ends with /v1"
@@ -295,18 +296,46 @@ class Endpoint(
     # The server
 
     def _meet(self) -> None:
-        """See that somebody is there before many calls wait for nobody."""
-        self._models  # noqa: B018
+        """See that somebody is there, and has the model, before many calls wait for it.
+
+        Raises CardRefused where the server lists its models and this is none of them: it might
+        answer all the same, and the run would bear the name of a model that never saw it.
+        """
+        names = self._models
+        if not names or among(self.model, names) or lists_others(self.base_url):
+            return
+        if self._told_of(self.model) is None:
+            raise CardRefused(
+                f"model: {cut(self.model)!r} is none of those at {self.base_url}; nearest: "
+                f"{nearest(self.model, names)}; name on the card what the server calls it"
+            )
 
     @cached_property
     def _models(self) -> list[str]:
         """The models that the server says it has; empty where it does not say."""
+        return listed(self._told_of() or b"")
+
+    def _told_of(self, model: str | None = None) -> bytes | None:
+        """What the server tells of a model, or of all; None where it does not, or for too long.
+
+        Raises ModelUnavailable where nobody answers, or it wants another key.
+        """
         client = self._client
+        from httpx2 import HTTPError
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
+        end = time.monotonic() + self.timeout
+        models = client.with_options(
+            max_retries=min(self.retries, 1)
+        ).models.with_streaming_response
         try:
-            listed = client.with_options(max_retries=min(self.retries, 1)).models.list()
-            return [str(model.id) for model in listed.data]
+            with models.list() if model is None else models.retrieve(model) as told_of:
+                data = b""
+                for part in told_of.iter_bytes():
+                    data += part
+                    if len(data) > LONGEST or time.monotonic() > end:
+                        return None
+                return data
         except APIConnectionError as error:
             raise ModelUnavailable(
                 f"{self._name}: nobody answers ({cut(error.__cause__ or error)}); start the "
@@ -316,9 +345,9 @@ class Endpoint(
         except APIStatusError as error:
             if error.status_code == 401:
                 self._stop_if_hopeless(error)
-            return []
-        except (OpenAIError, ValueError, TypeError, AttributeError):
-            return []  # it lists none in a way that is understood, and need not
+            return None
+        except (OpenAIError, HTTPError, ValueError):
+            return None  # it need not tell, nor in a way that is understood
 
     def _ask(self, path: str, body: Mapping[str, Any]) -> object:
         """What the server answers to one question; None where it refuses it.

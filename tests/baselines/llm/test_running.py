@@ -11,6 +11,7 @@ from types import ModuleType
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from baselines.llm.letters import Letters
 from baselines.llm.model import Answer
@@ -19,6 +20,7 @@ from llm4rec_bench import BenchError, Task, TaskView
 from llm4rec_bench.recording import Budget, Recording
 from llm4rec_bench.run.execute import execute, planned
 from llm4rec_bench.submission import Card
+from tests.baselines.llm.models.servers import LLAMA, ChatServer
 from tests.baselines.llm.stubs import Stub, prompt
 
 MODEL = {"kind": "openai", "model": "none"}
@@ -166,6 +168,20 @@ def test_a_budget_is_never_passed_and_what_was_answered_is_kept(toy, tmp_path, f
     with Recording(path.with_name("a.recording.jsonl"), budget=budget(1e9)) as recording:
         execute(card(), toy, "ranking", path, batch=16, recording=recording)
     assert len(fickle.calls) == 300
+
+
+def test_finding_out_what_a_server_is_costs_nothing_and_a_replay_asks_nobody(toy, tmp_path) -> None:
+    budget = Budget(1e9, lambda prompt, completion, cached: prompt, "USD")
+    with ChatServer(LLAMA) as server:
+        served = {"kind": "openai", "model": "chatter", "base_url": f"{server.address}/v1"}
+        asked = replace(card(), system="baselines.llm.letters:Letters")
+        asked = replace(asked, params=asked.params | {"model": served})
+        made = run(asked, toy, tmp_path / "a.jsonl", batch=300, budget=budget)
+        paths = [path for path, _, _ in server.state.asked]
+        assert paths.count("/v1/models") == 1
+        assert len(server.state.chats()) > 300  # each states 40 tokens
+    assert budget.spent == 300 * 40
+    assert run(asked, toy, tmp_path / "b.jsonl", replay=True) == made
 
 
 def test_no_answer_depends_on_what_is_relevant(toy, tmp_path, monkeypatch, fickle) -> None:

@@ -57,6 +57,12 @@ class State:
     does: Does = field(default_factory=Does)
     odd: dict[str, list[Reply]] = field(default_factory=dict)
     """Replies to a chat by its last message, one after the other, the last one again and again."""
+    models: Reply = None
+    """To who asks for the models; None lists `chatter`."""
+    known: str = ""
+    """A model that is told of when it is asked for by its name."""
+    answers_as: str | None = "chatter"
+    """The only name it answers under; None is any, as where there is one model."""
     asked: list[tuple[str, str | None, dict]] = field(default_factory=list)
     most_at_once: int = 0
     under_way: int = 0
@@ -79,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.state.asked.append((self.path, self.headers["Authorization"], {}))
         if self.path == "/v1/models":
-            self.send(200, {"object": "list", "data": [{"id": "chatter", "object": "model"}]})
+            self.reply(self.state.models or (200, listing("chatter")))
+        elif self.path == f"/v1/models/{self.state.known}":
+            self.send(200, {"id": self.state.known, "object": "model"})
         else:
             self.send(404, {"error": {"message": "no such path"}})
 
@@ -99,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
     def found(self, body: dict) -> Reply:
         does = self.state.does
         if self.path == "/v1/chat/completions":
-            if body["model"] != "chatter":
+            if body["model"] != self.state.answers_as is not None:
                 return 404, {"error": {"message": f"model {body['model']} does not exist"}}
             odd = self.state.odd.get(body["messages"][-1]["content"], [None])
             with self.state.lock:
@@ -138,6 +146,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def listing(*names: str, **more: Any) -> dict:
+    """A list of models."""
+    return {"object": "list", "data": [{"id": name, "object": "model"} for name in names], **more}
 
 
 def said(content: str | None, finish: str = "stop", **more: Any) -> dict:

@@ -20,6 +20,7 @@ from baselines.llm.models.chat_format import Token
 from baselines.llm.models.connect import model_of
 from baselines.llm.models.endpoint import Endpoint
 from baselines.llm.models.first_token import logprobs, surely_one_each
+from baselines.llm.models.served_names import lists_others
 from baselines.llm.serve import started
 from llm4rec_bench import CardRefused, UsageError
 from tests.baselines.llm.models.servers import (
@@ -33,6 +34,7 @@ from tests.baselines.llm.models.servers import (
     VLLM,
     ChatServer,
     Does,
+    listing,
 )
 from tests.baselines.llm.models.servers import said as answered
 from tests.baselines.llm.stubs import said
@@ -207,11 +209,71 @@ def test_what_can_never_succeed_ends_the_run_after_the_answers_that_came(
     assert len(server.state.chats()) in (3, 5)  # quota is told like a rate, which is tried again
 
 
-def test_a_wrong_name_is_told_with_those_that_there_are(server) -> None:
-    with pytest.raises(ModelUnavailable, match="models there: chatter"):
-        asked(at(server, model="another"), "x")
+def test_an_address_that_has_no_chat_is_told(server) -> None:
     with pytest.raises(ModelUnavailable, match=r"models there: not told.*ends with /v1"):
         asked(at(server, base_url=server.address), "x")
+
+
+def test_a_name_that_the_server_does_not_list_is_refused_before_any_question(server) -> None:
+    """Servers of one model answer under any name, as this one does."""
+    server.state.answers_as = None
+    with pytest.raises(
+        CardRefused, match=r"^model: 'another' is none of those at http.*: chatter;"
+    ):
+        asked(at(server, model="another"), "x")
+    assert [path for path, _, _ in server.state.asked] == ["/v1/models", "/v1/models/another"]
+    many = [f"model-{number}" for number in range(5000)]
+    server.state.models = (200, listing("\x1b[31mchat\u202eter" + "r" * 999, *many))
+    with pytest.raises(CardRefused, match=r"nearest: model-1\d*, .*; name on the card") as told:
+        asked(at(server, model="model-x1"), "x")
+    assert len(str(told.value)) < 400
+    with pytest.raises(CardRefused, match=r"nearest: \?\[31mchat\?terr+, model-0") as told:
+        asked(at(server, model="Qwen/Q"), "x")
+    assert str(told.value).isprintable()
+    assert not server.state.chats()
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "known"),
+    [
+        ("chatter", listing("other", "chatter"), ""),
+        ("chatter:nitro", listing("chatter"), ""),
+        ("chatter", {"data": [{"id": "/models/chatter.gguf", "aliases": ["chatter"]}]}, ""),
+        ("chatter", listing("other"), "chatter"),
+        ("org/chatter", listing("other"), "org%2Fchatter"),
+        ("chatter", listing("other", has_more=True), ""),
+        ("chatter", listing(), ""),
+        ("chatter", {"models": ["other"]}, ""),
+        ("chatter", ["other"], ""),
+        ("chatter", b"<html>", ""),
+        ("chatter", b"", ""),
+    ],
+)
+def test_a_name_that_is_listed_known_or_not_told_of_is_asked(server, name, models, known) -> None:
+    server.state.models, server.state.known, server.state.answers_as = (200, models), known, None
+    (answer,) = asked(at(server, model=name), "x")
+    assert answer.text == "You said: x"
+    assert server.state.chats()[-1]["model"] == name
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 500, 501])
+def test_a_server_that_lists_nothing_is_asked(server, status) -> None:
+    server.state.models, server.state.answers_as = (status, ERROR), None
+    assert asked(at(server, model="any", retries=0), "x")[0].status == "ok"
+
+
+def test_a_list_is_read_no_further_than_it_may_be_long(server, monkeypatch) -> None:
+    monkeypatch.setattr("baselines.llm.models.endpoint.LONGEST", 1 << 16)
+    server.state.models = (200, listing(*map(str, range(1 << 12))))
+    server.state.answers_as = None
+    assert asked(at(server, model="any"), "x")[0].status == "ok"
+    server.state.models = CUT
+    assert asked(at(server, model="any"), "x")[0].status == "ok"
+
+
+def test_a_host_that_lists_what_could_be_set_up_is_not_believed() -> None:
+    assert lists_others("https://mine.openai.azure.com/openai/v1")
+    assert not lists_others("https://api.openai.com/v1")
 
 
 def test_where_nobody_answers_it_is_said_at_once() -> None:
