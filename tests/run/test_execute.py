@@ -507,15 +507,18 @@ def test_params_of_a_task_reach_the_method(toy: Task, path: Path) -> None:
 
 
 def reachable(start: object) -> Iterator[object]:
-    """Every object that can be reached from one, less code and types."""
+    """Every object that can be reached from one, less types and what modules hold."""
     seen: set[int] = set()
     left = [start]
     while left:
         found = left.pop()
-        if id(found) in seen or isinstance(found, type | ModuleType | FunctionType):
+        if id(found) in seen or isinstance(found, type | ModuleType):
             continue
         seen.add(id(found))
         yield found
+        if isinstance(found, FunctionType):
+            left += [*(found.__closure__ or ()), found.__defaults__, found.__kwdefaults__]
+            continue
         left += gc.get_referents(found)
         if isinstance(found, np.ndarray):
             left.append(found.base)
@@ -527,12 +530,17 @@ def leaks(start: object, toy: Task) -> set[str]:
     """What among the objects reachable from one tells targets, or where they lie."""
     targets = toy.targets("test").items
     hidden = {str(toy.folder), str(tables.parquet_path(toy.folder, tables.TARGETS))}
+    ids = [toy.items.ids[row] for row in targets[:, 0].tolist()]
     found = set()
     for thing in reachable(start):
         if isinstance(thing, Task):
             found.add("task")
-        elif isinstance(thing, Path) or (isinstance(thing, str) and thing in hidden):
+        elif isinstance(thing, str | Path) and str(thing) in hidden:
             found.add("path")
+        elif isinstance(thing, dict | list | tuple) and len(thing) == len(ids):
+            values = list(thing.values() if isinstance(thing, dict) else thing)
+            if values in (ids, targets[:, 0].tolist(), targets.tolist()):
+                found.add("list")
         elif isinstance(thing, pa.Table) and "tied" in thing.column_names:
             found.add("table")
         elif (
@@ -553,6 +561,10 @@ def test_no_targets_can_be_reached_from_what_a_method_is_handed(toy: Task, track
     assert leaks([view, request], toy) == set()
     assert leaks([view, toy], toy) >= {"task", "path", "array"}
     assert leaks([view, toy.targets("test")], toy) == {"array"}
+    ids = [toy.items.ids[row] for row in toy.targets("test").items[:, 0]]
+    told = dict(zip(toy.requests("test").ids, ids, strict=True))
+    for start in (told, ids, lambda: told, lambda ids=ids: ids):
+        assert leaks([view, start], toy) == {"list"}
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -190,27 +188,6 @@ def test_no_answer_depends_on_what_is_relevant(toy, tmp_path, monkeypatch, fickl
     monkeypatch.setattr(Task, "targets", lambda *_: pytest.fail("targets were opened"))
     run(card(), toy, tmp_path / "a.jsonl")
     run(card("Pointwise"), toy, tmp_path / "b" / "a.jsonl")
-
-
-def test_nothing_that_a_ranker_can_reach_holds_the_targets(toy) -> None:
-    """All objects that references lead to from a fitted ranker and a request."""
-    ranker = FickleLetters(model=MODEL, prompt=prompt("letters"))
-    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
-    requests = list(toy.requests("test", "ranking"))
-    targets = toy.targets("test")
-    seen: set[int] = set()
-    left: list[object] = [ranker, requests[0]]
-    while left:
-        thing = left.pop()
-        if id(thing) in seen or isinstance(thing, (ModuleType, type)):
-            continue
-        seen.add(id(thing))
-        if not hasattr(thing, "__globals__"):  # what is imported holds no task of this run
-            left += gc.get_referents(thing)
-    assert len(seen) > 100
-    assert id(targets) not in seen
-    assert id(targets.items) not in seen
-    assert id(toy) not in seen
 
 
 def test_rows_state_their_own_latency_whatever_was_handed_over_at_once(toy, tmp_path) -> None:
