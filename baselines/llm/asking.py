@@ -66,8 +66,9 @@ class Asking:
         while left:
             some = left[: self._affordable([call for _, call in left])]
             for index, answer in self.model.answers([call for _, call in some]):
-                found[some[index][0]] = answer
-                self._keep(some[index][0], answer)
+                key, call = some[index]
+                found[key] = answer
+                self._keep(key, call, answer)
             left = left[len(some) :]
         return [found[key] for key in keys]
 
@@ -80,13 +81,26 @@ class Asking:
         answer = msgspec.json.decode(raw, type=Answer)
         return answer if answer.status in LASTING or self.recording.replay else None
 
-    def _keep(self, key: str, answer: Answer) -> None:
+    def _keep(self, key: str, call: Call, answer: Answer) -> None:
         if self.recording is None or self.rehearsing:
             return
         self.recording.put(key, msgspec.json.encode(answer))
         if self.recording.budget is not None:
-            use = answer.usage
-            self.recording.budget.spend(use.prompt or 0, use.completion or 0, use.cached or 0)
+            self.recording.budget.spend(*self._took(call, answer))
+
+    def _took(self, call: Call, answer: Answer) -> tuple[int, int, int]:
+        """Tokens of the prompt, of the completion, and those cached.
+
+        An answer whose tokens nobody counts has taken what it may have at most: were it free, no
+        limit would ever be reached.
+        """
+        use = answer.usage
+        prompt, completion = use.prompt, use.completion
+        if answer.status in LASTING and (prompt is None or completion is None):
+            longest = most(self.model, call)
+            prompt = longest[0] if prompt is None else prompt
+            completion = longest[1] if completion is None else completion
+        return prompt or 0, completion or 0, use.cached or 0
 
     def _affordable(self, calls: Sequence[Call]) -> int:
         """How many of some calls can be made, the first ones, whatever they cost.

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from baselines.llm.letters import Letters
-from baselines.llm.model import Answer
+from baselines.llm.model import Answer, Usage
 from baselines.llm.pointwise import Pointwise
 from llm4rec_bench import BenchError, Task, TaskView
 from llm4rec_bench.recording import Budget, Recording
@@ -166,6 +166,19 @@ def test_a_budget_is_never_passed_and_what_was_answered_is_kept(toy, tmp_path, f
     with Recording(path.with_name("a.recording.jsonl"), budget=budget(1e9)) as recording:
         execute(card(), toy, "ranking", path, batch=16, recording=recording)
     assert len(fickle.calls) == 300
+
+
+@pytest.mark.parametrize("counted", [Usage(), Usage(prompt=1), Usage(completion=1)])
+def test_answers_whose_tokens_nobody_counts_are_not_free(
+    toy, tmp_path, fickle, monkeypatch, counted
+) -> None:
+    monkeypatch.setattr(
+        Fickle, "answer", lambda self, call: replace(Stub.answer(self, call), usage=counted)
+    )
+    spending = Budget(5.0, lambda prompt, completion, cached: prompt / 1000 + completion, "USD")
+    with pytest.raises(BenchError, match="could pass the limit of 5"):
+        run(card(), toy, tmp_path / "a.jsonl", batch=1, budget=spending)
+    assert 3.0 < spending.spent <= 5.0
 
 
 def test_finding_out_what_a_server_is_costs_nothing_and_a_replay_asks_nobody(toy, tmp_path) -> None:
