@@ -61,7 +61,7 @@ class Letters(Ranker):
         if self.calibrate and (usual := answers[-1].logprobs) is not None:
             for row, order in zip(scores, orders, strict=True):
                 row[order] -= _normalised(usual)
-        return about.ranked(np.nanmean(scores, axis=0))
+        return about.ranked(np.nanmean(scores, axis=0), answers)
 
     def _shown(self, about: About, order: np.ndarray) -> tuple[Message, ...]:
         candidates = [about.candidates[place] for place in order]

@@ -41,4 +41,4 @@ class TitleLikelihood(Ranker):
         logprobs = np.asarray(answers[0].logprobs)
         if self.prior and answers[1].logprobs is not None:
             logprobs = logprobs - np.asarray(answers[1].logprobs)
-        return about.ranked(logprobs / np.maximum(1, lengths))
+        return about.ranked(logprobs / np.maximum(1, lengths), answers)

@@ -58,7 +58,7 @@ class Pairwise(Ranker):
                 order = int(first > second)
                 wins[first, second, order] = likes_first
                 wins[second, first, order] = 1.0 - likes_first
-        return about.ranked(_AGGREGATES[self.aggregate](wins.mean(axis=2)))
+        return about.ranked(_AGGREGATES[self.aggregate](wins.mean(axis=2)), answers)
 
 
 def paired(count: int, most: int, random: np.random.Generator) -> list[tuple[int, int]]:

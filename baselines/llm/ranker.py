@@ -169,15 +169,17 @@ class About:
             )
         return made
 
-    def ranked(self, scores: npt.ArrayLike) -> Told:
+    def ranked(self, scores: npt.ArrayLike, answers: Sequence[Answer] = ()) -> Told:
         """The candidates by a score each, NaN for one that could not be asked about.
 
         Ties go by hash order, so that the place at which a candidate was shown decides nothing.
+        Where one of the `answers` that scores come of is missing, the status says so.
         """
         given = np.asarray(scores, np.float64)
         known = np.flatnonzero(~np.isnan(given))
         order = known[np.lexsort((self.rows[known], -given[known]))]
-        return self.told(order.tolist(), "ok" if len(known) == len(self) else "fallback")
+        whole = len(known) == len(self) and not any(map(_failed, answers))
+        return self.told(order.tolist(), "ok" if whole else "fallback")
 
     def told(
         self, order: Sequence[int], status: str = "ok", dropped: Dropped | None = None
@@ -194,5 +196,9 @@ def one_of(name: str, given: object, known: Collection[object]) -> None:
 
 def failure(answers: Sequence[Answer]) -> Told | None:
     """What is told where no answer came: the first one's status. None where some did."""
-    failed = [answer.status for answer in answers if answer.status not in ("ok", "truncated")]
+    failed = [answer.status for answer in answers if _failed(answer)]
     return Told([], failed[0]) if failed and len(failed) == len(answers) else None
+
+
+def _failed(answer: Answer) -> bool:
+    return answer.status not in ("ok", "truncated")

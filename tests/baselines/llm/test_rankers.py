@@ -13,6 +13,7 @@ from baselines.llm.hybrid import Hybrid
 from baselines.llm.letters import Letters
 from baselines.llm.likelihood import TitleLikelihood
 from baselines.llm.listwise import Listwise
+from baselines.llm.model import Answer
 from baselines.llm.pairwise import Pairwise
 from baselines.llm.pointwise import Pointwise
 from baselines.llm.ranker import Talking
@@ -173,6 +174,42 @@ def test_a_liking_for_a_letter_is_taken_off_by_calibration(toy) -> None:
         ]
     contents = Counter("N/A" in call.messages[1].content for call in stub.calls)
     assert contents == {False: 10, True: 1}  # without content, all requests ask the same
+
+
+PARTLY: dict[str, Callable[[], Talking]] = {
+    "orders": MAKERS["letters, three orders"],
+    "calibration": lambda: Letters(model=MODEL, prompt=prompt("letters"), calibrate=True),
+    "prior": lambda: TitleLikelihood(model=MODEL, prompt=prompt("likelihood"), prior=True),
+    "pairs": MAKERS["pairwise"],
+    "shuffles": MAKERS["bootstrapped"],
+    "candidates": MAKERS["yes-no"],
+}
+
+
+@pytest.mark.parametrize("name", PARTLY)
+def test_a_ranking_that_lacks_an_answer_says_so(toy, name: str) -> None:
+    """Whichever it is of the answers about a request, so long as another has come."""
+
+    class Once(Stub):
+        fails = 0
+
+        def answer(self, call):
+            if len(self.calls) == self.fails:
+                return Answer(status="timeout", reason="late")
+            return super().answer(call)
+
+    request = toy.requests("test", "ranking")[0]
+    statuses = []
+    for fails in range(3):
+        ranker = PARTLY[name]()
+        ranker.asked_model = stub = Once(lambda title, place: float(len(title)))
+        stub.fails = fails
+        ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+        (found,) = ranker.rank([request])
+        statuses.append(found.status)
+    # Of these, the other answer is all there is to rank by.
+    last = "timeout" if name in ("calibration", "prior") else "fallback"
+    assert statuses == ["ok", "fallback", last]
 
 
 def test_long_lists_are_ranked_by_windows(toy) -> None:
