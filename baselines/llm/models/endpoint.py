@@ -14,7 +14,7 @@ from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, ModelU
 from baselines.llm.models.at_once import Ask, Streak, at_once
 from baselines.llm.models.capabilities import CHAT, TURN_FIELDS, Capabilities
 from baselines.llm.models.chat_format import Completion, ended, held_to
-from baselines.llm.models.first_token import logprobs, surely_one_each
+from baselines.llm.models.first_token import logprobs, surely_one_each, untold
 from baselines.llm.models.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
 from baselines.llm.models.given_texts import logprobs as given_logprobs
 from baselines.llm.models.served_names import LONGEST, among, listed, lists_others, nearest
@@ -235,6 +235,8 @@ class Endpoint(
             if not choice.logprobs or not (first := choice.logprobs.first):
                 reason = "answered without log-probabilities"
                 return Answer(status="api_error", reason=reason, usage=found.took)
+            if why := untold(first, call.continuations):
+                return Answer(status="api_error", reason=why, usage=found.took)
             return Answer(logprobs=logprobs(first, call.continuations), usage=found.took)
         said, begun = choice.message, _begun(call.messages)
         text = said.content

@@ -2,7 +2,8 @@
 
 A continuation of one token is as likely as that token is to come first. Tokens are told as text,
 and one with a blank before it is another answer: it is not added to the one without. Where two
-tokens are told that read the same, the continuation is as likely as both together.
+tokens are told that read the same, the continuation is as likely as both together. One that is not
+told is as likely as the least that is; where none is told, there is no answer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import permutations
 import numpy as np
 
 from baselines.llm.models.chat_format import Token
+from baselines.openai_client import cut
 
 _WORD = re.compile(r"\s?(?:\w|[A-Z]?[a-z]{1,4})", re.ASCII)
 
@@ -26,6 +28,21 @@ def surely_one_each(continuations: Sequence[str]) -> bool:
     """
     return all(_WORD.fullmatch(one) for one in continuations) and not any(
         other.startswith(one) for one, other in permutations(continuations, 2)
+    )
+
+
+def untold(told: Sequence[Token], continuations: Sequence[str]) -> str | None:
+    """Why nothing is known of any continuation, in one line; None where something is.
+
+    With all of them at the least that is told, a ranking would be that of ties.
+    """
+    if not continuations or {one.token for one in told}.intersection(continuations):
+        return None
+    likeliest = max(told, key=lambda one: one.logprob).token
+    return (
+        f"none of {cut(', '.join(continuations))[:80]!r} is among the {len(told)} likeliest "
+        f"tokens told, of which the first is {cut(repr(likeliest))[:80]}; take a prompt to which "
+        "they are an answer, or higher top_logprobs"
     )
 
 

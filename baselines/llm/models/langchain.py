@@ -15,7 +15,7 @@ import msgspec
 from baselines.llm.model import Answer, Call, Chat, Likelihoods, ModelUnavailable, Usage
 from baselines.llm.models.at_once import Ask, Streak, at_once
 from baselines.llm.models.chat_format import Logprobs, ended
-from baselines.llm.models.first_token import logprobs, surely_one_each
+from baselines.llm.models.first_token import logprobs, surely_one_each, untold
 from baselines.openai_client import cut, library
 from llm4rec_bench import CardRefused
 
@@ -132,6 +132,8 @@ class LangChain(
                 f"{self.system}: tells no log-probabilities; take a prompt that is answered in "
                 'words, or a model with kind = "openai" or "transformers"'
             )
+        if reason := untold(first, call.continuations):
+            return Answer(status="api_error", reason=reason, usage=usage)
         return Answer(logprobs=logprobs(first, call.continuations), usage=usage)
 
     def _failed(self, error: Exception) -> Answer:

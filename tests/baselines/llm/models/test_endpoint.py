@@ -446,6 +446,18 @@ def test_of_what_is_not_among_the_likeliest_the_least_is_told() -> None:
         assert answer.logprobs == pytest.approx([-1.0, -2.9, -2.9, -2.9])
 
 
+def test_where_none_of_the_answers_is_told_there_is_none() -> None:
+    """Not a ranking of ties, which would be one by hash order under the name of the model."""
+    with ChatServer(OPENAI) as server:
+        unlike, empty = asked(
+            at(server), Likelihoods(said("Like it?"), ("Yes", "No")), Likelihoods(said("?"), ())
+        )
+    assert (unlike.status, unlike.logprobs, unlike.usage.prompt) == ("api_error", None, 40)
+    assert unlike.reason.startswith("none of 'Yes, No' is among the 20 likeliest tokens told, of")
+    assert "the first is 'A';" in unlike.reason
+    assert (empty.status, empty.logprobs) == ("ok", [])
+
+
 def test_a_blank_before_a_token_is_another_token_and_equal_ones_are_added() -> None:
     told = [Token("A", -1.0), Token(" A", -0.5), Token("B", -2.0), Token("B", -2.0)]
     assert logprobs(told, ["A", " A", "B", "a"]) == [-1.0, -0.5, -2.0 + math.log(2), -2.0]
