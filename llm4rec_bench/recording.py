@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from os import SEEK_END
 from pathlib import Path
 from typing import Annotated, BinaryIO, Self, cast
 
@@ -91,8 +92,8 @@ class Recording:
             raise CardRefused(f"{path}: there is no recording to replay; run without --replay")
         if path.exists():
             self._answers.update(_read(path))
-        if self._partial.exists() and not replay:
-            self._continue()
+        if not replay:
+            self._answers.update(_read(self._partial, unfinished=True))
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -113,10 +114,7 @@ class Recording:
     def put(self, key: str, answer: bytes) -> None:
         """Keep an answer, JSON on one line, before anything is done with it."""
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._partial.open("ab")
-            if self._file.tell() == 0:
-                self._file.write(msgspec.json.encode(_Header(FORMAT)) + b"\n")
+            self._file = self._opened()
         self._answers[key] = answer
         self._file.write(msgspec.json.encode(_Line(key, msgspec.Raw(answer))) + b"\n")
         self._file.flush()
@@ -149,15 +147,18 @@ class Recording:
             self._file.close()
             self._file = None
 
-    def _continue(self) -> None:
-        """Take what a run that was broken off has left, without a last line that has no end."""
-        with self._partial.open("r+b") as file:
-            whole = sum(len(line) for line in file if line.endswith(b"\n"))
-            file.truncate(whole)
-        if whole == 0:
-            self._partial.unlink()
-        else:
-            self._answers.update(_read(self._partial))
+    def _opened(self) -> BinaryIO:
+        """The file of new answers, behind its last whole line: what was broken off has no end.
+
+        Only who writes touches it; others, who plan beside a run, do but read.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._partial.open("a+b")
+        file.seek(0)
+        file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+        if file.seek(0, SEEK_END) == 0:
+            file.write(msgspec.json.encode(_Header(FORMAT)) + b"\n")
+        return file
 
 
 def recording_of(run: Path) -> Path:
@@ -168,12 +169,19 @@ def recording_of(run: Path) -> Path:
     raise ValueError(run.name)
 
 
-def _read(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Keys and answers of a file; raises CardRefused naming the line."""
+def _read(path: Path, unfinished: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Keys and answers of a file; raises CardRefused naming the line.
+
+    One that is `unfinished` need not be there, and may end within a line.
+    """
     number = 0
+    if unfinished and not path.exists():
+        return
     try:
         with _unpacked(path) as file:
             for number, line in enumerate(_lines(file), 1):
+                if unfinished and not line.endswith(b"\n"):
+                    return
                 if number == 1:
                     if msgspec.json.decode(line, type=_Header).format != FORMAT:
                         raise CardRefused(f"{path}: is not of the format {FORMAT}")

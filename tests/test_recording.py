@@ -69,6 +69,22 @@ def test_a_kill_loses_no_more_than_the_line_that_was_written(tmp_path: Path) -> 
         assert len(Recording(path)) == max(0, ends - 1) + 1
 
 
+def test_who_reads_beside_a_run_takes_nothing_from_it(tmp_path: Path) -> None:
+    """As a dry run does, that asks how much is left: also in the middle of a line."""
+    path = tmp_path / "a.recording.jsonl"
+    running = Recording(path)
+    running.put(ONE, b"{}")
+    partial = tmp_path / "a.recording.jsonl.partial"
+    begun = partial.read_bytes()
+    for cut in range(len(begun) + 1):
+        partial.write_bytes(begun[:cut])
+        assert len(Recording(path)) == begun[:cut].count(b"\n") - (cut > begun.index(b"\n"))
+        assert partial.read_bytes() == begun[:cut]
+    running.put(TWO, b"{}")
+    running.close()
+    assert len(Recording(path)) == 2
+
+
 def test_a_finished_recording_goes_on_and_newer_answers_count(tmp_path: Path) -> None:
     path = tmp_path / "a.recording.jsonl"
     for answer in (b'{"n":1}', b'{"n":2}'):
