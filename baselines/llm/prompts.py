@@ -173,7 +173,10 @@ def shown(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-_MARKS = re.compile(r"<\|[^|>]{0,40}\|>|</?s>|\[/?INST\]|<<?/?SYS>?>|<(?:start|end)_of_turn>")
+_MARKS = re.compile(
+    r"<[|｜][^|｜>]{0,40}[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<<?/?SYS>?>|<(?:start|end)_of_turn>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+)
 """How usual chat templates mark turns."""
 
 
