@@ -14,12 +14,13 @@ from msgspec.structs import replace
 from baselines.llm.letters import Letters
 from baselines.llm.model import Answer, Usage
 from baselines.llm.pointwise import Pointwise
-from llm4rec_bench import BenchError, Task, TaskView
+from llm4rec_bench import BenchError, Task, TaskView, load_method, read_card
 from llm4rec_bench.recording import Budget, Recording
 from llm4rec_bench.run.execute import execute, planned
 from llm4rec_bench.submission import Card
-from tests.baselines.llm.models.servers import LLAMA, ChatServer
+from tests.baselines.llm.models.servers import LLAMA, OPENAI, VLLM, ChatServer
 from tests.baselines.llm.stubs import Stub, prompt
+from tests.conftest import ROOT
 
 MODEL = {"kind": "openai", "model": "none"}
 
@@ -193,6 +194,23 @@ def test_finding_out_what_a_server_is_costs_nothing_and_a_replay_asks_nobody(toy
         assert len(server.state.chats()) > 300  # each states 40 tokens
     assert budget.spent == 300 * 40
     assert run(asked, toy, tmp_path / "b.jsonl", replay=True) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "does"),
+    [("gpt-4-1-mini-letters", OPENAI), ("llama-3-70b-letters", VLLM),
+     ("smollm2-served-letters", LLAMA)],
+)  # fmt: skip
+def test_a_card_that_is_ready_to_run_is_answered_by_its_kind_of_server(toy, name, does) -> None:
+    made = read_card(ROOT / "baselines" / "llm" / "cards" / f"{name}.toml")
+    with ChatServer(does) as server:
+        there = {"model": "chatter", "base_url": f"{server.address}/v1"}
+        params = made.params | {"model": made.params["model"] | there}
+        ranker = load_method(replace(made, params=params), "ml-100k-v1", "ranking")
+        ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+        (found,) = ranker.rank([toy.requests("test", "ranking")[0]])
+    assert found.status == "ok"
+    assert found.items == toy.requests("test", "ranking")[0].candidates  # A is the likeliest
 
 
 def test_no_answer_depends_on_what_is_relevant(toy, tmp_path, monkeypatch, fickle) -> None:
