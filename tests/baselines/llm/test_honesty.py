@@ -276,7 +276,7 @@ def test_a_run_is_the_same_whatever_is_relevant(toy: Task, tmp_path: Path, ranke
 
     expected = made(toy, "theirs")
     found = Counter(row.get("status", "ok") for row in rows(tmp_path / "theirs" / "a.jsonl"))
-    assert found["ok"] > 30
+    assert found["ok"] + found["fallback"] > 30
     assert len(found) > 1
     copied = tmp_path / "toy-v1"
     shutil.copytree(toy.folder, copied)
