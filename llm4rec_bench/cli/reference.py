@@ -16,8 +16,8 @@ import click
 from llm4rec_bench import __version__
 from llm4rec_bench.cite import citation_file
 from llm4rec_bench.cli import cli
-from llm4rec_bench.entry import paths
 from llm4rec_bench.cli.fields import board_reference, card_schema
+from llm4rec_bench.entry import paths
 from llm4rec_bench.files import replace_text
 from llm4rec_bench.freeze import draft_card
 from llm4rec_bench.run.format import CODES
