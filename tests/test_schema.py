@@ -165,8 +165,10 @@ def test_what_reading_refuses_the_schema_marks(place: str, value: object) -> Non
     assert not allowed or place == "prices.date"  # schemas only note what a string is meant to be
 
 
-def test_cards_of_this_repository_lead_editors_to_the_schema() -> None:
-    for folder in SUBMISSIONS:
+def test_the_projects_own_cards_lead_editors_to_the_schema() -> None:
+    own = [folder for folder in SUBMISSIONS if "--" not in folder.name]
+    assert own
+    for folder in own:
         first, _, _ = (folder / "submission.toml").read_text("utf-8").partition("\n")
         assert first == "#:schema ../submission.schema.json"
         assert (folder / first.partition(" ")[2]).resolve() == SCHEMA
