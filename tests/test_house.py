@@ -82,7 +82,9 @@ def test_every_public_name_loads() -> None:
         assert getattr(llm4rec_bench, name).__name__ == name
 
 
-@pytest.mark.parametrize("arguments", [[], ["score"], ["run"], ["download"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["score"], ["run"], ["download"], ["leaderboard"], ["cite"]]
+)
 def test_help_loads_no_heavy_module(arguments: list[str]) -> None:
     code = (
         "import sys; from llm4rec_bench.cli import cli\n"
