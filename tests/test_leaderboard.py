@@ -623,3 +623,10 @@ def test_a_card_may_run_more_often_on_one_task() -> None:
     other = msgspec.convert(CARD, Card)
     assert card.fingerprint("toy-v1", "ranking") != other.fingerprint("toy-v1", "ranking")
     assert card.fingerprint("toy-v1", "retrieval") == other.fingerprint("toy-v1", "retrieval")
+
+
+@pytest.mark.parametrize("mark", "✓✔✅☑")
+def test_no_title_bears_the_mark_of_the_maintainers(tmp_path: Path, mark: str) -> None:
+    place = submission(tmp_path, [], title=f"Forged {mark}")
+    with pytest.raises(CardRefused, match=r"title: expected one line .* without the check mark"):
+        read_entries(place.parent)

@@ -84,8 +84,10 @@ class Listwise(Ranker):
             catalogue=self.all_titles,
         )
         how = self.left_out if found.order else "leave"
-        places, _ = completed(found.order, options, how)
-        return about.told([order[place] for place in places], found.status, found.dropped)
+        places, added = completed(found.order, options, how)
+        # The order given is not the model's: a ranking that ends in it is told from one that is.
+        status = "fallback" if added and found.status == "ok" else found.status
+        return about.told([order[place] for place in places], status, found.dropped)
 
 
 def merged(about: About, told: Sequence[Told]) -> Told:

@@ -25,6 +25,9 @@ LARGEST_CARD = 1 << 18
 _WORDS = r"[a-z0-9]+(-[a-z0-9]+)*"
 Name = Annotated[str, msgspec.Meta(pattern=rf"^({_WORDS}--)?{_WORDS}\Z", max_length=104)]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
+Title = Annotated[  # which cannot bear the mark that the board gives itself
+    str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f✅✓✔☑]+\Z", max_length=200)
+]
 Link = Annotated[str, msgspec.Meta(pattern=r"^https://[!-~]+\Z", max_length=300)]
 Place = Annotated[str, msgspec.Meta(pattern=rf"^{TASK_ID}(/({'|'.join(TRACKS)}))?\Z")]
 System = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z", max_length=200)]
@@ -82,7 +85,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     """The folder's name: LOGIN--NAME, where LOGIN is who may change the entry, in lower case."""
-    title: Line
+    title: Title
     """The system, as the board shows it."""
     authors: Annotated[list[Line], msgspec.Meta(min_length=1)]
     """Who entered it, as they want to be cited."""
@@ -223,6 +226,7 @@ def _refuse_secrets(path: Path, data: Mapping[str, Any], place: str = "") -> Non
 
 _SPELLINGS = {
     "name": "lower-case words joined by hyphens, after the owner's login and -- if it has one",
+    "title": "one line of 1 to 200 characters, without the check mark that the board uses",
     "link": "an address that begins with https://, of ASCII characters",
     "code": "an address that begins with https://, of ASCII characters",
     "tasks": "a task id, such as ml-100k-v1",

@@ -312,3 +312,32 @@ def test_what_cannot_be_ranked_is_refused(toy) -> None:
 def test_a_part_that_makes_no_sense_is_refused(table, message) -> None:
     with pytest.raises(CardRefused, match=message):
         Hybrid(model=MODEL, parts=[table])
+
+
+class NamesThree:
+    """A model that ranks three of the candidates and forgets the others."""
+
+    identity = ("names three",)
+    concurrency = 1
+
+    def answers(self, calls):
+        yield from ((at, Answer(text='{"ranking": [3, 1, 2]}')) for at, _ in enumerate(calls))
+
+    def tokens(self, text: str) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("left_out", "count", "status"), [("leave", 3, "ok"), ("given", 20, "fallback")]
+)
+def test_a_ranking_that_was_completed_is_told_from_one_that_is_the_model_s(
+    toy, left_out: str, count: int, status: str
+) -> None:
+    ranker = Listwise(model={}, prompt=LISTWISE, answer="json", left_out=left_out)
+    ranker.asked_model = NamesThree()
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    request = toy.requests("test", "ranking")[0]
+    (found,) = ranker.rank([request])
+    first = [request.candidates[place] for place in (2, 0, 1)]
+    assert found.items == [*first, *request.candidates[3:]][:count]
+    assert found.status == status
