@@ -91,7 +91,7 @@ def shared_ranks(scores: Sequence[Score]) -> list[int]:
     between which no difference is shown may still have different places, where only one of
     them is shown to be worse than a third.
     """
-    values = [_saved_values(score) for score in scores]
+    values = _first_by_request(scores)
     pairs = list(combinations(range(len(scores)), 2))
     adjusted = holm([randomisation_test(values[a] - values[b]) for a, b in pairs])
     places = [1] * len(scores)
@@ -101,20 +101,27 @@ def shared_ranks(scores: Sequence[Score]) -> list[int]:
     return places
 
 
-def _saved_values(score: Score) -> Values:
-    """The first metric of each request, by the ranks that are saved with a score."""
-    metric = parse_metric(next(iter(score.metrics)))
-    return _over_runs(metric, unpacked_ranks(score.ranks, score.runs, score.requests))
+def compare_scores(scores: Sequence[Score]) -> list[MetricComparison]:
+    """Every pair of saved scores of one track by its first metric, in `combinations` order.
 
-
-def compare_scores(one: Score, other: Score) -> MetricComparison:
-    """Two scores of one track by its first metric, from the ranks that are saved with them.
-
-    There is one pair, so Holm's adjustment changes nothing.
+    It tells what `shared_ranks` tells: they differ by the same tests, adjusted for the same pairs.
     """
-    first, second = _saved_values(one), _saved_values(other)
-    p = randomisation_test(first - second)
-    return _by_metric(first, second, p, p)
+    values = _first_by_request(scores)
+    pairs = list(combinations(values, 2))
+    p_values = [randomisation_test(first - second) for first, second in pairs]
+    return [
+        _by_metric(first, second, p, p_holm)
+        for (first, second), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True)
+    ]
+
+
+def _first_by_request(scores: Sequence[Score]) -> list[Values]:
+    """The first metric of each score for each request, the mean over runs, from saved ranks."""
+    metric = parse_metric(next(iter(scores[0].metrics)))
+    return [
+        _over_runs(metric, unpacked_ranks(score.ranks, score.runs, score.requests))
+        for score in scores
+    ]
 
 
 def has_its_ranks(score: Score) -> bool:

@@ -17,11 +17,11 @@ PACKAGE = ROOT / "llm4rec_bench"
 ORDER = (
     "errors files metrics statistics ids interactions split pools texts recording task sources "
     "freeze hub store download publish submission cite run scoring compare exchange tuning "
-    "leaderboard entry cli"
+    "leaderboard site entry cli"
 ).split()
 
 HEAVY = {
-    "datasets", "faiss", "huggingface_hub", "implicit", "numpy", "openai", "pandas", "pyarrow",
+    "datasets", "faiss", "huggingface_hub", "implicit", "jinja2", "numpy", "openai", "pandas", "pyarrow",
     "rich", "scipy", "sklearn", "torch", "transformers",
 }  # fmt: skip
 
@@ -83,7 +83,7 @@ def test_every_public_name_loads() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["score"], ["run"], ["download"], ["leaderboard"], ["cite"]]
+    "arguments", [[], ["score"], ["run"], ["download"], ["leaderboard"], ["cite"], ["site"]]
 )
 def test_help_loads_no_heavy_module(arguments: list[str]) -> None:
     code = (

@@ -182,7 +182,7 @@ def _line(row: Row, metric: str, mine: Score) -> str:
     value = f"{found.value:.4f} ({found.low:.4f}–{found.high:.4f})"
     if row.entry.score is mine:
         return f"| {row.rank} | **{title}** | {value} | | |\n"
-    by = compare_scores(row.entry.score, mine)
+    (by,) = compare_scores([row.entry.score, mine])
     low, high = by.difference.low, by.difference.high
     difference = f"{by.difference.value:+.4f} ({low:+.4f} to {high:+.4f})"
     return f"| {row.rank} | {title} | {value} | {difference} | {by.p:.4f} |\n"

@@ -142,10 +142,7 @@ def _contents(manifest: Manifest) -> str:
         f"| `{name}` | {entry.rows:,} | {_columns(name)} |"
         for name, entry in manifest.tables.items()
     ]
-    counted = [
-        f"* {name.replace('_', ' ')}: {_moment(count) if name.startswith('cut_') else f'{count:,}'}"
-        for name, count in manifest.counts.items()
-    ]
+    counted = [f"* {what}: {count}" for what, count in counted_while_freezing(manifest)]
     return (
         "## Contents\n\n"
         "| table | rows | columns |\n|---|---:|---|\n" + "\n".join(rows) + "\n\n"
@@ -159,6 +156,14 @@ def _contents(manifest: Manifest) -> str:
         "are in time order.\n\n"
         "Counted while freezing:\n\n" + "\n".join(counted) + "\n"
     )
+
+
+def counted_while_freezing(manifest: Manifest) -> list[tuple[str, str]]:
+    """What was counted while freezing: its name, and how much it is, or which moment."""
+    return [
+        (name.replace("_", " "), _moment(count) if name.startswith("cut_") else f"{count:,}")
+        for name, count in manifest.counts.items()
+    ]
 
 
 _LAST_MOMENT = 253_402_300_799
@@ -185,27 +190,35 @@ _SHARES = {
 
 
 def _facts(manifest: Manifest) -> str:
-    facts, counts = manifest.facts, manifest.counts
-    rows = [f"| {name} | {counts[name]:,} |" for name in ("users", "items", "interactions")]
-    rows += [
-        f"| {name} requests | {counts[f'requests_{name}']:,} |" for name in ("validation", "test")
-    ]
-    for name, meaning in _SPREADS.items():
-        of = {key.removeprefix(f"{name}_"): value for key, value in facts.items() if name in key}
-        rows.append(
-            f"| {meaning} | {of['least']:,.0f} to {of['most']:,.0f}, median {of['median']:,.1f}, "
-            f"mean {of['mean']:,.1f}, 90 % at most {of['90_percent_at_most']:,.0f} |"
-        )
-    rows += [f"| {what} | {_percent(facts[name])} |" for name, what in _SHARES.items()
-             if name in facts]  # fmt: skip
-    rows.append(f"| Gini coefficient of events per item | {facts['gini_of_events_per_item']:.3f} |")
-    if words := facts.get("words_in_a_description_mean"):
-        rows.append(f"| words in a description, mean | {words:,.0f} |")
+    rows = [f"| {what} | {value} |" for what, value in in_numbers(manifest)]
     return (
         "## In numbers\n\nVisible events are those of `interactions`.\n\n| | |\n|---|---:|\n"
         + "\n".join(rows)
         + "\n"
     )
+
+
+def in_numbers(manifest: Manifest) -> list[tuple[str, str]]:
+    """What a frozen task amounts to: what is counted or measured, and how much it is."""
+    facts, counts = manifest.facts, manifest.counts
+    rows = [(name, f"{counts[name]:,}") for name in ("users", "items", "interactions")]
+    rows += [
+        (f"{name} requests", f"{counts[f'requests_{name}']:,}") for name in ("validation", "test")
+    ]
+    for name, meaning in _SPREADS.items():
+        of = {key.removeprefix(f"{name}_"): value for key, value in facts.items() if name in key}
+        rows.append(
+            (
+                meaning,
+                f"{of['least']:,.0f} to {of['most']:,.0f}, median {of['median']:,.1f}, "
+                f"mean {of['mean']:,.1f}, 90 % at most {of['90_percent_at_most']:,.0f}",
+            )
+        )
+    rows += [(what, _percent(facts[name])) for name, what in _SHARES.items() if name in facts]
+    rows.append(("Gini coefficient of events per item", f"{facts['gini_of_events_per_item']:.3f}"))
+    if words := facts.get("words_in_a_description_mean"):
+        rows.append(("words in a description, mean", f"{words:,.0f}"))
+    return rows
 
 
 def _percent(share: float) -> str:
@@ -263,6 +276,11 @@ _TYPES = {"float": "float32", "list<item: string>": "list of strings"}
 
 
 def _protocol(recipe: Recipe) -> str:
+    return "## Protocol\n\n" + "\n\n".join(protocol(recipe)) + "\n"
+
+
+def protocol(recipe: Recipe) -> list[str]:
+    """How a task is split, in paragraphs."""
     if isinstance(recipe.split, LeaveOneOut):
         rule = (
             "Leave-one-out: each user's last event is the test target, the one before it the "
@@ -286,18 +304,18 @@ def _protocol(recipe: Recipe) -> str:
             f" Of what comes before, only users and items with {recipe.filters.k_core} events each "
             "are kept, repeated until it is so (a k-core)."
         )
-    return (
-        f"## Protocol\n\n{rule}\n\n"
+    return [
+        rule,
         "Simultaneous events of a user, where events have times, are ordered by SHA-256 of salt, "
         "user and item; targets that share their timestamp with another event of the user are "
         "marked `tied`. Only the "
-        "first event of a user with an item counts. Items in the history are never candidates.\n"
-    )
+        "first event of a user with an item counts. Items in the history are never candidates.",
+    ]
 
 
 def _tracks(recipe: Recipe, manifest: Manifest) -> str:
     lines = [
-        f"* `{name}`: ranks {_pool(track)}. Metrics: {', '.join(track.metrics)}. "
+        f"* `{name}`: ranks {pool_of(track)}. Metrics: {', '.join(track.metrics)}. "
         f"`{manifest.tracks[name]}`"
         for name, track in recipe.tracks.items()
     ]
@@ -309,7 +327,8 @@ def _tracks(recipe: Recipe, manifest: Manifest) -> str:
     return "## Tracks\n\n" + "\n".join(lines) + f"\n\n{rule}"
 
 
-def _pool(track: Track) -> str:
+def pool_of(track: Track) -> str:
+    """What a track ranks."""
     if track.first_stage is not None:
         return (
             f"the {track.first_stage.size} items that a first stage retrieves from the visible "
@@ -387,9 +406,14 @@ _LEAKS = {
 
 
 def _pitfalls(recipe: Recipe) -> str:
-    told = [recipe.pitfalls.strip(), *(_LEAKS[leak] for leak in recipe.known_leaks)]
-    text = "\n\n".join(filter(None, told))
+    text = "\n\n".join(pitfalls(recipe))
     return f"## What the numbers can and cannot show\n\n{text}\n"
+
+
+def pitfalls(recipe: Recipe) -> list[str]:
+    """What a task's numbers can and cannot show, in paragraphs."""
+    told = [recipe.pitfalls.strip(), *(_LEAKS[leak] for leak in recipe.known_leaks)]
+    return list(filter(None, told))
 
 
 def _licence(recipe: Recipe) -> str:
