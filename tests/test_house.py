@@ -21,8 +21,8 @@ ORDER = (
 ).split()
 
 HEAVY = {
-    "datasets", "faiss", "huggingface_hub", "implicit", "jinja2", "numpy", "openai", "pandas", "pyarrow",
-    "rich", "scipy", "sklearn", "torch", "transformers",
+    "datasets", "faiss", "huggingface_hub", "implicit", "jinja2", "numpy", "openai", "pandas",
+    "pyarrow", "rich", "scipy", "sklearn", "torch", "transformers",
 }  # fmt: skip
 
 

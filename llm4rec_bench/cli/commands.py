@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm4rec_bench.task import Task
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-_EXISTING = click.Path(file_okay=False, exists=True, path_type=Path)
+EXISTING = click.Path(file_okay=False, exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 SPLITS = click.Choice(["test", "validation"])
 
@@ -255,7 +255,7 @@ def _told_apart(files: tuple[Path, ...], names: list[str]) -> list[str]:
     help="Of the file that is written.  [default: markdown]",
 )
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail when stale.")
-@click.option("--submissions", type=_EXISTING, default=Path("submissions"), show_default=True)
+@click.option("--submissions", type=EXISTING, default=Path("submissions"), show_default=True)
 @click.option("--out", type=ANY_PATH, help="[default: leaderboard.md, .csv or .json]")
 def leaderboard(
     task: str | None,

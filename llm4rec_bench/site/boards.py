@@ -1,0 +1,450 @@
+"""What the board's pages show of a table: rows, what they are filtered by, and the two plots."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from llm4rec_bench.leaderboard import REFERENCES, Repetition, Row, Table
+from llm4rec_bench.scoring import Cost, Score
+from llm4rec_bench.scoring.alarms import CODES
+from llm4rec_bench.site import figures
+from llm4rec_bench.site.figures import Point, Scatter
+from llm4rec_bench.site.text import (
+    NONE,
+    four,
+    milliseconds,
+    plain,
+    probability,
+    rounded_amount,
+    span,
+)
+from llm4rec_bench.submission import Card
+from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
+from llm4rec_bench.texts import CONDITIONS
+
+KINDS = {
+    "classical": "classical",
+    "sequential": "sequential",
+    "text": "text",
+    "llm": "language model",
+    "knowledge": "knowledge",
+    "agent": "agent",
+    "fusion": "fusion",
+    "other": "other",
+}
+"""Kinds of systems, which are folders of the project's own methods, as the pages call them."""
+
+BEYOND_CHANCE = 0.001
+"""p-value below which it is said that the place of the target matters: there are many rows."""
+
+
+def kind_of(card: Card) -> str:
+    """A key of KINDS: the folder of a method of this project, or `other`."""
+    parts = (card.system or "").partition(":")[0].split(".")
+    return parts[1] if parts[0] == "baselines" and parts[1:] and parts[1] in KINDS else "other"
+
+
+def reads_of(card: Card) -> str:
+    """What a system reads of items, as the board says it."""
+    return " + ".join(name for name in CONDITIONS if name in card.reads) or "ids"
+
+
+class Cell(NamedTuple):
+    """A cell of a table."""
+
+    text: str
+    order: float | None = None
+    """What it sorts by; None where it has no value."""
+    small: str = ""
+    """What stands below, smaller: mostly an interval."""
+    strong: bool = False
+
+
+class Facet(NamedTuple):
+    """Something that rows are filtered by."""
+
+    label: str
+    options: list[str]
+
+
+class Line(NamedTuple):
+    """A row of a table."""
+
+    rank: int | None
+    """None for what is no entry."""
+    name: str
+    """The entry's, which its page is called for; empty for what is no entry."""
+    title: str
+    verified: Repetition | None
+    kind: str
+    cells: list[Cell]
+    facets: list[int]
+    """For each facet, which of its options the row has."""
+
+
+class Nearby(NamedTuple):
+    """A row of the table below a plot."""
+
+    name: str
+    title: str
+    cells: list[Cell]
+    frontier: str
+    """Of which plots it is on the frontier, in words."""
+
+
+class Plot(NamedTuple):
+    """A plot and what is said of it."""
+
+    scatter: Scatter
+    x_label: str
+    caption: str
+
+
+class Shown(NamedTuple):
+    """A table as its page shows it."""
+
+    task: str
+    track: str
+    about: str
+    first: str
+    """The metric it is sorted by."""
+    head: list[tuple[str, str]]
+    """Of the columns after the system: name, and what it holds."""
+    lines: list[Line]
+    alarms: list[tuple[str, str, str, str]]
+    """Entry, its title, code and message."""
+    plots: list[Plot]
+    kinds: list[str]
+    """Of the entries in the plots."""
+    nearby: list[Nearby]
+    nearby_head: list[str]
+    absent: list[str]
+    """What the plots do not show, in sentences."""
+
+
+def facets_of(tables: Sequence[Table]) -> list[Facet]:
+    """What the rows of some tables are filtered by, with every option that occurs."""
+    cards = {row.entry.card.name: row.entry.card for table in tables for row in table.rows}
+    found = [_facets(cards[name]) for name in sorted(cards)]
+    columns: list[list[str]] = [list(dict.fromkeys(column)) for column in zip(*found, strict=True)]
+    known = list(KINDS.values())
+    columns[1].sort(key=known.index)
+    columns[0].sort(key=lambda reads: (reads.count("+"), reads != "ids", reads))
+    columns[3].sort()
+    return [
+        Facet(label, options)
+        for label, options in zip(("reads", "kind", "exposure", "hardware"), columns, strict=True)
+    ]
+
+
+def _facets(card: Card) -> tuple[str, str, str, str]:
+    kind = KINDS[kind_of(card)] + (
+        ", with models" if card.models and kind_of(card) == "other" else ""
+    )
+    return reads_of(card), kind.partition(",")[0], exposure_of(card), plain(card.hardware)
+
+
+def exposure_of(card: Card) -> str:
+    """Whether the models may have seen the data, as the board says it."""
+    if card.exposure is not None:
+        return card.exposure
+    return "not said"
+
+
+def shown(table: Table, facets: Sequence[Facet]) -> Shown:
+    """A table as its page shows it."""
+    ordered = any(row.entry.score.order is not None for row in table.rows)
+    lines = [_line(row, table.metrics, ordered, facets) for row in table.rows]
+    lines += [
+        _reference(REFERENCES[name], values, table.metrics, ordered)
+        for name, values in table.references.items()
+    ]
+    first = table.metrics[0]
+    lines.sort(key=lambda line: (-(line.cells[1].order or 0.0), line.name))
+    plots, nearby, nearby_head, absent = _plots(table, first)
+    return Shown(
+        task=table.task,
+        track=table.track,
+        about=_about(table.track),
+        first=first,
+        head=_head(table.metrics, ordered),
+        lines=lines,
+        alarms=alarms_of(table.rows),
+        plots=plots,
+        kinds=sorted(
+            {kind_of(row.entry.card) for row in table.rows},
+            key=lambda kind: list(KINDS).index(kind),
+        ),
+        nearby=nearby,
+        nearby_head=nearby_head,
+        absent=absent,
+    )
+
+
+def _about(track: str) -> str:
+    if track == RETRIEVAL:
+        return "The whole catalogue is ranked, less what is in the history."
+    if track == RERANKING:
+        return (
+            "Each pool is what the task’s first stage retrieved, target or not, in its order: "
+            "“as given” is the first stage itself, and the ceiling the share of requests whose "
+            "target it found. Values are comparable only inside this task version."
+        )
+    drawn = "in proportion to their popularity" if track.endswith("popular") else "uniformly"
+    return (
+        f"A sampled metric: each pool holds the target and negatives drawn {drawn}, so values are "
+        "comparable only inside this task version."
+    )
+
+
+def _head(metrics: Sequence[str], ordered: bool) -> list[tuple[str, str]]:
+    head = [("reads", "What the system reads of items beside their ids")]
+    head += [(metric, f"{metric}, with its 95 % interval below") for metric in metrics]
+    if ordered:
+        told = "Least and most by the quarter of the pool in which the target was given"
+        head.append(("order", f"{told}; marked where that is beyond chance"))
+    return [
+        *head,
+        ("valid", "Share of rows whose status is ok and that rank something"),
+        ("p50 ms", "Median latency of a request, on the hardware named"),
+        ("p95 ms", "95th percentile of the latency, on the hardware named"),
+        ("tokens", "Mean prompt and completion tokens of a request"),
+        ("cost", "Of 1,000 requests, by the prices on the entry’s card"),
+        ("exposure", "Whether the models may have seen the data set before"),
+        ("hardware", "What the latencies were measured on"),
+    ]
+
+
+def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Facet]) -> Line:
+    score, card = row.entry.score, row.entry.card
+    options = _facets(card)
+    return Line(
+        rank=row.rank,
+        name=card.name,
+        title=card.title,
+        verified=row.repetition if row.repetition and row.repetition.confirmed else None,
+        kind=kind_of(card),
+        cells=[
+            Cell(reads_of(card)),
+            *(metric_cell(score, metric) for metric in metrics),
+            *([order_cell(score)] if ordered else []),
+            Cell(f"{score.validity.valid_share:.1%}", score.validity.valid_share),
+            latency_cell(score, "p50"),
+            latency_cell(score, "p95"),
+            tokens_cell(score),
+            cost_cell(row.cost),
+            Cell(card.exposure or NONE),
+            Cell(card.hardware),
+        ],
+        facets=[facet.options.index(option) for facet, option in zip(facets, options, strict=True)],
+    )
+
+
+def _reference(
+    name: str, values: Mapping[str, float], metrics: Sequence[str], ordered: bool
+) -> Line:
+    cells = [Cell(""), *(Cell(four(values[metric]), values[metric]) for metric in metrics)]
+    cells += [Cell("")] * (ordered + 7)
+    return Line(None, "", name, None, "", cells, [])
+
+
+def metric_cell(score: Score, metric: str) -> Cell:
+    """A metric with its interval, and its deviation between runs."""
+    found = score.metrics[metric]
+    runs = "" if found.std_between_runs is None else f" ±{found.std_between_runs:.4f}"
+    return Cell(four(found.value) + runs, found.value, span(found.low, found.high))
+
+
+def order_cell(score: Score) -> Cell:
+    """What a run reaches by the place of the target among the candidates, from least to most."""
+    if score.order is None or not score.order.by_place:
+        return Cell(NONE)
+    values = [place.value for place in score.order.by_place.values()]
+    least, most = min(values), max(values)
+    p = score.order.p
+    beyond = p is not None and p < BEYOND_CHANCE
+    return Cell(
+        f"{least:.3f}–{most:.3f}", most - least, "beyond chance" if beyond else "", strong=beyond
+    )
+
+
+def latency_cell(score: Score, percentile: str) -> Cell:
+    """A percentile of the latency."""
+    if score.latency is None or percentile not in score.latency.percentiles:
+        return Cell(NONE)
+    value = score.latency.percentiles[percentile].value
+    return Cell(milliseconds(value), value, _stated(score, score.latency.rows))
+
+
+def tokens_cell(score: Score) -> Cell:
+    """Mean tokens of a request."""
+    mean, rows = tokens_of(score)
+    return Cell(NONE) if mean is None else Cell(f"{mean:,.0f}", mean, _stated(score, rows))
+
+
+def tokens_of(score: Score) -> tuple[float | None, int]:
+    """Mean prompt and completion tokens of a request, and how many rows state them."""
+    found = [score.tokens[kind] for kind in ("prompt", "completion") if kind in score.tokens]
+    if not found:
+        return None, 0
+    return sum(tokens.mean for tokens in found), min(tokens.rows for tokens in found)
+
+
+def _stated(score: Score, rows: int) -> str:
+    """A mark where not all rows state a thing: those left out may well be the worst."""
+    share = rows / sum(score.validity.statuses.values())
+    return "" if share == 1.0 else f"of {min(share, 0.999):.1%}"
+
+
+def cost_cell(cost: Cost | None) -> Cell:
+    """What 1,000 requests cost."""
+    if cost is None:
+        return Cell(NONE)
+    least = "≥ " if cost.unknown or cost.stated < 1 else ""
+    text = f"{least}{rounded_amount(cost.per_1000_requests)} {cost.currency}"
+    return Cell(text, cost.per_1000_requests, cost.date.isoformat())
+
+
+def alarms_of(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
+    """What calls for a look: entry, its title, code, message."""
+    return sorted(
+        (
+            row.entry.card.name,
+            row.entry.card.title,
+            alarm.code if alarm.code in CODES else "unknown",
+            alarm.message,
+        )
+        for row in rows
+        for alarm in row.alarms
+    )
+
+
+def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str], list[str]]:
+    """The plots of a table, the same as a table, and what they leave out."""
+    levels = [
+        (REFERENCES[name], values[first])
+        for name, values in table.references.items()
+        if name != "ceiling"
+    ]
+    fast = {row.entry.card.name: point for row in table.rows if (point := _by_latency(row, first))}
+    cheap, unit = _by_cost(table, first)
+    plots, absent = [], []
+    hardware = {row.entry.card.hardware for row in table.rows}
+    if fast:
+        caption = f"{first} against the median latency of a request, with 95 % intervals."
+        if len(hardware) > 1:
+            caption += " Latencies compare only within one hardware; here there are several."
+        plots.append(
+            Plot(figures.scatter(list(fast.values()), levels), "median latency, ms", caption)
+        )
+    if unstated := len(table.rows) - len(fast):
+        absent.append(f"{_entries(unstated)} without a median latency.")
+    if cheap:
+        best = max(
+            (row for row in table.rows if row.entry.card.name not in cheap),
+            key=lambda row: row.entry.score.metrics[first].value,
+            default=None,
+        )
+        if best is not None:
+            value = best.entry.score.metrics[first].value
+            levels = [*levels, (f"best without tokens: {best.entry.card.title}"[:48], value)]
+        caption = f"{first} against {unit}, with its 95 % interval."
+        plots.append(Plot(figures.scatter(list(cheap.values()), levels), unit, caption))
+        if without := len(table.rows) - len(cheap):
+            absent.append(f"{_entries(without)} without {unit}.")
+    else:
+        absent.append(
+            "No plot of cost: no entry of this track states tokens."
+            if table.rows
+            else "There are no entries."
+        )
+    heads = ["p50 ms"] if fast else []
+    heads += [unit] if cheap else []
+    winners = {
+        "latency": _winners(fast),
+        "cost" if "cost" in unit else "tokens": _winners(cheap),
+    }
+    nearby = [
+        Nearby(
+            row.entry.card.name,
+            row.entry.card.title,
+            [
+                metric_cell(row.entry.score, first),
+                *([latency_cell(row.entry.score, "p50")] if fast else []),
+                *([_cheap_cell(row, unit)] if cheap else []),
+            ],
+            ", ".join(what for what, names in winners.items() if row.entry.card.name in names),
+        )
+        for row in table.rows
+        if row.entry.card.name in fast or row.entry.card.name in cheap
+    ]
+    return plots, nearby, [first, *heads], absent
+
+
+def _entries(number: int) -> str:
+    return "Not shown is one entry" if number == 1 else f"Not shown are {number} entries"
+
+
+def _winners(points: Mapping[str, Point]) -> set[str]:
+    best = figures.on_frontier(list(points.values()))
+    return {name for name, winner in zip(points, best, strict=True) if winner}
+
+
+def _point(row: Row, first: str, x: tuple[float, float, float], told: str) -> Point:
+    card, found = row.entry.card, row.entry.score.metrics[first]
+    title = plain(card.title)
+    quality = f"{first} {four(found.value)} ({span(found.low, found.high)})"
+    return Point(
+        f"../entries/{card.name}.html", title, kind_of(card), *x, found.value, found.low,
+        found.high, f"{title}: {quality}; {told}",
+    )  # fmt: skip
+
+
+def _by_latency(row: Row, first: str) -> Point | None:
+    latency = row.entry.score.latency
+    if latency is None or "p50" not in latency.percentiles:
+        return None
+    p50 = latency.percentiles["p50"]
+    told = f"p50 {milliseconds(p50.value)} ms"
+    return _point(row, first, (p50.value, p50.low, p50.high), told)
+
+
+TOKENS = "tokens a request"
+
+
+def _by_cost(table: Table, first: str) -> tuple[dict[str, Point], str]:
+    """The points of the second plot, and what its axis holds.
+
+    Costs in the currency that most entries state, or where there are none, tokens.
+    """
+    currencies = Counter(row.cost.currency for row in table.rows if row.cost is not None)
+    if currencies:
+        currency = min(currencies, key=lambda name: (-currencies[name], name))
+        unit = f"cost of 1,000 requests, {plain(currency)}"
+        priced = {
+            row.entry.card.name: row.cost.per_1000_requests
+            for row in table.rows
+            if row.cost is not None and row.cost.currency == currency
+        }
+    else:
+        unit = TOKENS
+        means = {row.entry.card.name: tokens_of(row.entry.score)[0] for row in table.rows}
+        priced = {name: mean for name, mean in means.items() if mean is not None}
+    rows = {row.entry.card.name: row for row in table.rows}
+    return {
+        name: _point(rows[name], first, (amount,) * 3, f"{rounded_amount(amount)} {unit}")
+        for name, amount in priced.items()
+    }, unit
+
+
+def _cheap_cell(row: Row, unit: str) -> Cell:
+    return tokens_cell(row.entry.score) if unit == TOKENS else cost_cell(row.cost)
+
+
+def probability_of_order(score: Score) -> str:
+    """How likely such differences by the target's place are by chance."""
+    if score.order is None or score.order.p is None:
+        return NONE
+    return probability(score.order.p)

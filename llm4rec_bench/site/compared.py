@@ -1,0 +1,83 @@
+"""What the page that compares two systems is given: every pair of every table, packed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llm4rec_bench.compare import MetricComparison, compare_scores
+from llm4rec_bench.leaderboard import Row, Table
+from llm4rec_bench.site import boards
+from llm4rec_bench.site.text import plain
+
+_UNITS = 10_000
+"""Values are whole ten-thousandths, which is what the board shows."""
+
+
+def packed(tables: Sequence[Table]) -> dict[str, Any]:
+    """Systems by name, then for each table its rows and, for each pair of them, six numbers.
+
+    Pairs stand in the order of `itertools.combinations`: difference, low, high, adjusted p,
+    requests won and lost by the first, all of the first metric. p is cut and not rounded, so that
+    what lies below a level still does.
+    """
+    cards = {row.entry.card.name: row.entry.card for table in tables for row in table.rows}
+    return {
+        "systems": {
+            name: [plain(cards[name].title), boards.KINDS[boards.kind_of(cards[name])]]
+            for name in sorted(cards)
+        },
+        "tables": [_table(table) for table in tables],
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    pairs = compare_scores([row.entry.score for row in table.rows]) if len(table.rows) > 1 else []
+    return {
+        "task": table.task,
+        "track": table.track,
+        "requests": table.rows[0].entry.score.requests,
+        "metrics": table.metrics,
+        "rows": [
+            [
+                row.entry.card.name,
+                row.rank,
+                [
+                    [_units(by.value), _units(by.low), _units(by.high)]
+                    for by in row.entry.score.metrics.values()
+                ],
+                [plain(" ".join(filter(None, (cell.text, cell.small)))) for cell in _others(row)],
+            ]
+            for row in table.rows
+        ],
+        "pairs": [_pair(pair) for pair in pairs],
+    }
+
+
+OTHERS = ["reads", "order", "valid", "p50 ms", "p95 ms", "tokens", "cost", "exposure", "hardware"]
+"""What is shown beside the metrics, in order."""
+
+
+def _others(row: Row) -> list[boards.Cell]:
+    score, card = row.entry.score, row.entry.card
+    return [
+        boards.Cell(boards.reads_of(card)),
+        boards.order_cell(score),
+        boards.Cell(f"{score.validity.valid_share:.1%}"),
+        boards.latency_cell(score, "p50"),
+        boards.latency_cell(score, "p95"),
+        boards.tokens_cell(score),
+        boards.cost_cell(row.cost),
+        boards.Cell(boards.exposure_of(card)),
+        boards.Cell(card.hardware),
+    ]
+
+
+def _pair(pair: MetricComparison) -> list[int]:
+    by = pair.difference
+    p = int(pair.p_holm * _UNITS)
+    return [_units(by.value), _units(by.low), _units(by.high), p, pair.wins, pair.losses]
+
+
+def _units(value: float) -> int:
+    return round(value * _UNITS)
