@@ -55,10 +55,10 @@ class Cell(NamedTuple):
     """A cell of a table."""
 
     text: str
-    order: float | None = None
-    """What it sorts by; None where it has no value."""
     small: str = ""
     """What stands below, smaller: mostly an interval."""
+    words: bool = False
+    """Whether it holds no number."""
     strong: bool = False
 
 
@@ -156,13 +156,16 @@ def exposure_of(card: Card) -> str:
 def shown(table: Table, facets: Sequence[Facet]) -> Shown:
     """A table as its page shows it."""
     ordered = any(row.entry.score.order is not None for row in table.rows)
-    lines = [_line(row, table.metrics, ordered, facets) for row in table.rows]
+    first = table.metrics[0]
+    lines = [
+        (row.entry.score.metrics[first].value, _line(row, table.metrics, ordered, facets))
+        for row in table.rows
+    ]
     lines += [
-        _reference(REFERENCES[name], values, table.metrics, ordered)
+        (values[first], _reference(REFERENCES[name], values, table.metrics, ordered))
         for name, values in table.references.items()
     ]
-    first = table.metrics[0]
-    lines.sort(key=lambda line: (-(line.cells[1].order or 0.0), line.name))
+    lines.sort(key=lambda line: (-line[0], line[1].name))
     plots, nearby, nearby_head, absent = _plots(table, first)
     return Shown(
         task=table.task,
@@ -170,7 +173,7 @@ def shown(table: Table, facets: Sequence[Facet]) -> Shown:
         about=_about(table.track),
         first=first,
         head=_head(table.metrics, ordered),
-        lines=lines,
+        lines=[line for _, line in lines],
         alarms=alarms_of(table.rows),
         plots=plots,
         kinds=sorted(
@@ -227,16 +230,16 @@ def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Face
         verified=row.repetition if row.repetition and row.repetition.confirmed else None,
         kind=kind_of(card),
         cells=[
-            Cell(reads_of(card)),
+            Cell(reads_of(card), words=True),
             *(metric_cell(score, metric) for metric in metrics),
             *([order_cell(score)] if ordered else []),
-            Cell(f"{score.validity.valid_share:.1%}", score.validity.valid_share),
+            Cell(f"{score.validity.valid_share:.1%}"),
             latency_cell(score, "p50"),
             latency_cell(score, "p95"),
             tokens_cell(score),
             cost_cell(row.cost),
-            Cell(card.exposure or NONE),
-            Cell(card.hardware),
+            Cell(card.exposure or NONE, words=True),
+            Cell(card.hardware, words=True),
         ],
         facets=[facet.options.index(option) for facet, option in zip(facets, options, strict=True)],
     )
@@ -245,7 +248,7 @@ def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Face
 def _reference(
     name: str, values: Mapping[str, float], metrics: Sequence[str], ordered: bool
 ) -> Line:
-    cells = [Cell(""), *(Cell(four(values[metric]), values[metric]) for metric in metrics)]
+    cells = [Cell(""), *(Cell(four(values[metric])) for metric in metrics)]
     cells += [Cell("")] * (ordered + 7)
     return Line(None, "", name, None, "", cells, [])
 
@@ -254,7 +257,7 @@ def metric_cell(score: Score, metric: str) -> Cell:
     """A metric with its interval, and its deviation between runs."""
     found = score.metrics[metric]
     runs = "" if found.std_between_runs is None else f" ±{found.std_between_runs:.4f}"
-    return Cell(four(found.value) + runs, found.value, span(found.low, found.high))
+    return Cell(four(found.value) + runs, span(found.low, found.high))
 
 
 def order_cell(score: Score) -> Cell:
@@ -265,9 +268,8 @@ def order_cell(score: Score) -> Cell:
     least, most = min(values), max(values)
     p = score.order.p
     beyond = p is not None and p < BEYOND_CHANCE
-    return Cell(
-        f"{least:.3f}–{most:.3f}", most - least, "beyond chance" if beyond else "", strong=beyond
-    )
+    small = "beyond chance" if beyond else ""
+    return Cell(f"{least:.3f}–{most:.3f}", small, strong=beyond)
 
 
 def latency_cell(score: Score, percentile: str) -> Cell:
@@ -275,13 +277,13 @@ def latency_cell(score: Score, percentile: str) -> Cell:
     if score.latency is None or percentile not in score.latency.percentiles:
         return Cell(NONE)
     value = score.latency.percentiles[percentile].value
-    return Cell(milliseconds(value), value, _stated(score, score.latency.rows))
+    return Cell(milliseconds(value), _stated(score, score.latency.rows))
 
 
 def tokens_cell(score: Score) -> Cell:
     """Mean tokens of a request."""
     mean, rows = tokens_of(score)
-    return Cell(NONE) if mean is None else Cell(f"{mean:,.0f}", mean, _stated(score, rows))
+    return Cell(NONE) if mean is None else Cell(f"{mean:,.0f}", _stated(score, rows))
 
 
 def tokens_of(score: Score) -> tuple[float | None, int]:
@@ -304,7 +306,7 @@ def cost_cell(cost: Cost | None) -> Cell:
         return Cell(NONE)
     least = "≥ " if cost.unknown or cost.stated < 1 else ""
     text = f"{least}{rounded_amount(cost.per_1000_requests)} {cost.currency}"
-    return Cell(text, cost.per_1000_requests, cost.date.isoformat())
+    return Cell(text, cost.date.isoformat())
 
 
 def alarms_of(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:

@@ -8,18 +8,15 @@ from typing import Any
 from llm4rec_bench.compare import MetricComparison, compare_scores
 from llm4rec_bench.leaderboard import Row, Table
 from llm4rec_bench.site import boards
-from llm4rec_bench.site.text import plain
-
-_UNITS = 10_000
-"""Values are whole ten-thousandths, which is what the board shows."""
+from llm4rec_bench.site.text import plain, units
 
 
 def packed(tables: Sequence[Table]) -> dict[str, Any]:
     """Systems by name, then for each table its rows and, for each pair of them, six numbers.
 
     Pairs stand in the order of `itertools.combinations`: difference, low, high, adjusted p,
-    requests won and lost by the first, all of the first metric. p is cut and not rounded, so that
-    what lies below a level still does.
+    requests won and lost by the first. They are of the first metric, in ten-thousandths; p is cut
+    and not rounded, so that what lies below a level still does.
     """
     cards = {row.entry.card.name: row.entry.card for table in tables for row in table.rows}
     return {
@@ -43,7 +40,7 @@ def _table(table: Table) -> dict[str, Any]:
                 row.entry.card.name,
                 row.rank,
                 [
-                    [_units(by.value), _units(by.low), _units(by.high)]
+                    [units(by.value), units(by.low), units(by.high)]
                     for by in row.entry.score.metrics.values()
                 ],
                 [plain(" ".join(filter(None, (cell.text, cell.small)))) for cell in _others(row)],
@@ -75,9 +72,5 @@ def _others(row: Row) -> list[boards.Cell]:
 
 def _pair(pair: MetricComparison) -> list[int]:
     by = pair.difference
-    p = int(pair.p_holm * _UNITS)
-    return [_units(by.value), _units(by.low), _units(by.high), p, pair.wins, pair.losses]
-
-
-def _units(value: float) -> int:
-    return round(value * _UNITS)
+    p = int(pair.p_holm * 10_000)
+    return [units(by.value), units(by.low), units(by.high), p, pair.wins, pair.losses]

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm4rec_bench.errors import printable
-from llm4rec_bench.leaderboard import REFERENCES, Row, Table
-from llm4rec_bench.site import boards, figures
+from llm4rec_bench.leaderboard import Row, Table
+from llm4rec_bench.site import boards
 from llm4rec_bench.site.examples import Examples, Library
-from llm4rec_bench.site.figures import Whiskers
-from llm4rec_bench.site.text import four, milliseconds, span
+from llm4rec_bench.site.text import milliseconds, units
 from llm4rec_bench.store import recipe_folder
 from llm4rec_bench.submission import Card, Range, run_files
 from llm4rec_bench.task import read_recipe
@@ -21,13 +20,10 @@ _LONGEST = 400
 """Characters of a value of a parameter."""
 
 
-class Part(NamedTuple):
-    """A row of the table of slices: some of the requests, or some places of the target."""
-
-    name: str
-    number: int
-    value: str
-    interval: str
+Part = tuple[int, int, int, int, int]
+"""Some of the requests, or some places of the target: which by its number among the page's names,
+requests, value, low, high, these three in ten-thousandths. A page draws them as a table with its
+plot, since so many tables written out would be half of the site."""
 
 
 class OnTrack(NamedTuple):
@@ -41,14 +37,12 @@ class OnTrack(NamedTuple):
     row: Row
     glance: list[boards.Cell]
     metrics: list[tuple[str, list[boards.Cell]]]
-    """Name, and value, interval, references, rescaled."""
-    references: list[str]
+    """Name, and value and rescaled value."""
     parts: list[Part]
-    plot: Whiskers | None
     facts: list[tuple[str, str]]
     """Validity, latency, tokens, cost and breadth, in words."""
     made: list[tuple[str, str]]
-    """What it was made with: parameters, runs and digests."""
+    """What it was made with: parameters, runs, scorer and digests."""
 
 
 class OnTask(NamedTuple):
@@ -75,6 +69,8 @@ class Shown(NamedTuple):
     card: Card
     kind: str
     on: list[OnTask]
+    names: list[str]
+    """Of all parts of the requests."""
     params: list[tuple[str, str]]
     space: list[tuple[str, str]]
     tuned: list[Tuned]
@@ -87,18 +83,24 @@ def shown(name: str, tables: Sequence[Table], submissions: Path, library: Librar
     folder = submissions / name
     tried = read_tried(folder)
     on: dict[str, list[OnTrack]] = {}
+    names: dict[str, int] = {}
     for table in tables:
         for row in table.rows:
             if row.entry.card.name == name:
-                on.setdefault(table.task, []).append(_on_track(table, row))
+                on.setdefault(table.task, []).append(_on_track(table, row, names))
     card = next(iter(on.values()))[0].row.entry.card
     return Shown(
         card=card,
         kind=boards.KINDS[boards.kind_of(card)],
         on=[
-            OnTask(task, tracks, library and _examples(task, tracks, folder, library))
+            OnTask(
+                task,
+                tracks,
+                None if library is None else _examples(task, tracks, folder, library),
+            )
             for task, tracks in on.items()
         ],
+        names=list(names),
         params=_named(card.params),
         space=_space(card),
         tuned=_tuned(tried),
@@ -121,11 +123,9 @@ def _examples(task: str, tracks: Sequence[OnTrack], folder: Path, library: Libra
     return library.examples(read_recipe(recipe_folder(task)), here)
 
 
-def _on_track(table: Table, row: Row) -> OnTrack:
+def _on_track(table: Table, row: Row, names: dict[str, int]) -> OnTrack:
     score, card = row.entry.score, row.entry.card
-    references = [REFERENCES[name] for name in table.references]
     first = table.metrics[0]
-    parts, plot = _parts(row, first)
     return OnTrack(
         task=table.task,
         track=table.track,
@@ -144,42 +144,39 @@ def _on_track(table: Table, row: Row) -> OnTrack:
                 metric,
                 [
                     boards.metric_cell(score, metric),
-                    *(boards.Cell(four(values[metric])) for values in table.references.values()),
                     boards.Cell("–" if (by := score.rescaled[metric]) is None else f"{by:.3f}"),
                 ],
             )
             for metric in table.metrics
         ],
-        references=references,
-        parts=parts,
-        plot=plot,
+        parts=_parts(row, first, names),
         facts=_facts(row),
         made=[
             ("parameters", ", ".join(f"{key} = {value}" for key, value in
                                      _named(card.params_on(table.task, table.track))) or "none"),
-            ("runs", f"{score.runs}, seed {card.seed}"),
+            ("runs", f"{score.runs}, seed {card.seed}; scorer version {score.scorer}"),
             ("run file", score.run_digest),
             ("track", score.track_digest),
-            ("scorer", f"version {score.scorer}"),
         ],
     )  # fmt: skip
 
 
-def _parts(row: Row, first: str) -> tuple[list[Part], Whiskers | None]:
-    """The score over parts of the requests, by the first metric."""
+def _parts(row: Row, first: str, names: dict[str, int]) -> list[Part]:
+    """The score over parts of the requests, by the first metric; `names` grows with theirs."""
     score = row.entry.score
-    found = [(name, part.requests, part.metrics[first]) for name, part in score.slices.items()]
+    found = [
+        (name, part.requests, part.metrics[first].value, part.metrics[first].low,
+         part.metrics[first].high)
+        for name, part in score.slices.items()
+    ]  # fmt: skip
     places = {} if score.order is None else score.order.by_place
-    rows = [
-        *((name, number, by.value, by.low, by.high) for name, number, by in found),
-        *((f"given at {name}", by.rows, by.value, by.low, by.high) for name, by in places.items()),
+    found += [
+        (f"given at {name}", by.rows, by.value, by.low, by.high) for name, by in places.items()
     ]
-    parts = [
-        Part(name, number, four(value), span(low, high)) for name, number, value, low, high in rows
+    return [
+        (names.setdefault(name, len(names)), number, units(value), units(low), units(high))
+        for name, number, value, low, high in found
     ]
-    if not rows:
-        return parts, None
-    return parts, figures.whiskers([by[2:] for by in rows], score.metrics[first].value)
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
@@ -193,13 +190,16 @@ def _facts(row: Row) -> list[tuple[str, str]]:
               f"{validity.items_per_row:,.1f} items a row")]  # fmt: skip
     dropped = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in
                         validity.dropped.items())  # fmt: skip
-    facts.append(("dropped", dropped or "nothing"))
+    if dropped:
+        facts.append(("dropped", dropped))
     facts.append(("latency, ms", _latency(row)))
     tokens = "; ".join(
         f"{kind} {by.mean:,.1f} (stated by {by.rows:,} rows)" for kind, by in score.tokens.items()
     )
     facts.append(("tokens a request", tokens or "not stated"))
-    facts.append(("cost of 1,000 requests", _cost(row)))
+    if row.cost is not None:
+        told = f"{boards.cost_cell(row.cost).text}, by prices of {row.cost.date}"
+        facts.append(("cost of 1,000 requests", f"{told} ({row.cost.prices})"))
     if score.order is not None:
         facts.append(
             ("order of candidates", "p = " + boards.probability_of_order(score)
@@ -242,13 +242,6 @@ def _latency(row: Row) -> str:
     rate = latency.requests_per_second
     told += [] if rate is None else [f"{rate:,.1f} requests a second"]
     return "; ".join(told)
-
-
-def _cost(row: Row) -> str:
-    if row.cost is None:
-        return "no prices, or no tokens stated"
-    cell = boards.cost_cell(row.cost)
-    return f"{cell.text}, by prices of {row.cost.date} ({row.cost.prices})"
 
 
 def _named(params: dict[str, Any]) -> list[tuple[str, str]]:

@@ -245,38 +245,3 @@ def _places(mark: Mark) -> list[tuple[str, float, float]]:
 
 def _overlap(one: _Box, other: _Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-class Whiskers(NamedTuple):
-    """Intervals one above the other, a row each, over a common axis of 0 to 100."""
-
-    rows: int
-    lines: str
-    dots: str
-    middle: str
-    """Path of the line at the value of the whole."""
-    low: str
-    high: str
-    """What the axis begins and ends with."""
-
-
-def whiskers(rows: Sequence[tuple[float, float, float] | None], whole: float) -> Whiskers:
-    """The plot of (value, low, high) by row, None where a row has none."""
-    known = [row for row in rows if row is not None]
-    low = min([whole, *(row[1] for row in known)])
-    high = max([whole, *(row[2] for row in known)])
-    wide = high - low or 1.0
-
-    def at(value: float) -> str:
-        return _short(2 + (value - low) / wide * 96)
-
-    lines = dots = ""
-    for number, row in enumerate(rows):
-        if row is None:
-            continue
-        value, first, last = row
-        lines += f"M{at(first)} {number}.5H{at(last)}"
-        dots += f"M{at(value)} {number}.5h0"
-    return Whiskers(
-        len(rows), lines, dots, f"M{at(whole)} 0V{len(rows)}", f"{low:.3f}", f"{high:.3f}"
-    )

@@ -67,7 +67,7 @@ def environment() -> Environment:
     )
     # `tojson` writes <, >, & and ' as escapes, so that no text ends the script it stands in.
     pages.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    pages.filters |= {"paragraphs": paragraphs, "ticked": ticked}
+    pages.filters |= {"paragraphs": paragraphs, "ticked": ticked, "units": units}
     pages.tests["web"] = is_web
     return pages
 
@@ -80,6 +80,11 @@ def four(value: float) -> str:
 def span(low: float, high: float) -> str:
     """An interval of a metric."""
     return f"{low:.4f}–{high:.4f}"
+
+
+def units(value: float) -> int:
+    """A metric in whole ten-thousandths, which is what the board shows."""
+    return round(value * 10_000)
 
 
 def milliseconds(value: float) -> str:

@@ -33,12 +33,23 @@
   const tables = () => {
     const $ = window.jQuery;
     if (!$) return [];
+    // Cells sort by the number they begin with, or by how far apart their two are; the best comes
+    // first at the first click, and what has no number last.
+    const numbers = (cell) => (String(cell).replaceAll(",", "").match(/\d+(\.\d+)?/g) ?? []).map(Number);
+    Object.assign($.fn.dataTable.ext.type.order, {
+      "place-pre": (cell) => numbers(cell)[0] ?? Infinity,
+      "amount-pre": (cell) => numbers(cell)[0] ?? -Infinity,
+      "spread-pre": (cell) => numbers(cell)[1] - numbers(cell)[0] || -Infinity,
+    });
     return [...document.querySelectorAll("table.board, table.sortable")].map((table) =>
       $(table).DataTable({
         paging: false, info: false, autoWidth: false, order: [], orderMulti: false,
         layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
-        columnDefs: [{ targets: "rank", type: "num", orderSequence: ["asc", "desc"] },
-          { targets: "n", type: "num", orderSequence: ["desc", "asc"] }],
+        columnDefs: [
+          { targets: "rank", type: "place", orderSequence: ["asc", "desc"] },
+          { targets: "t", type: "html", orderSequence: ["asc", "desc"] },
+          { targets: "spread", type: "spread", orderSequence: ["desc", "asc"] },
+          { targets: "_all", type: "amount", orderSequence: ["desc", "asc"] }],
       }));
   };
 
@@ -103,6 +114,71 @@
     addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   };
 
+  // The score over parts of the requests, with its plot beside the numbers: half the size of the
+  // site, were they written out.
+  const parts = () => {
+    const names = document.getElementById("names");
+    if (!names) return;
+    const called = JSON.parse(names.textContent);
+    const four = (units) => (units / 10000).toFixed(4);
+    for (const place of document.querySelectorAll("div.parts")) {
+      const rows = JSON.parse(place.querySelector("script").textContent);
+      if (!rows.length) continue;
+      const whole = Number(place.dataset.whole);
+      const low = Math.min(whole, ...rows.map((row) => row[3]));
+      const high = Math.max(whole, ...rows.map((row) => row[4]));
+      const at = (value) => (2 + ((value - low) / (high - low || 1)) * 96).toFixed(1);
+      const table = document.createElement("table");
+      table.className = "numbers";
+      table.createCaption().textContent =
+        `${place.dataset.metric} over parts of the requests; the dashed line is the whole`;
+      const head = table.createTHead().insertRow();
+      for (const text of ["part", "requests", "value", "95 % interval", ""]) {
+        const cell = document.createElement("th");
+        cell.scope = "col";
+        cell.textContent = text;
+        head.append(cell);
+      }
+      const ends = document.createElement("span");
+      ends.className = "ends";
+      for (const value of [low, high]) {
+        ends.append(Object.assign(document.createElement("span"), { textContent: four(value) }));
+      }
+      head.lastChild.append(ends);
+      const body = table.createTBody();
+      for (const [name, requests, value, first, last] of rows) {
+        const row = body.insertRow();
+        const cell = document.createElement("th");
+        cell.scope = "row";
+        cell.textContent = called[name];
+        row.append(cell);
+        for (const text of [requests, four(value), `${four(first)}–${four(last)}`]) {
+          row.insertCell().textContent = text;
+        }
+      }
+      const svg = (name, attributes) => {
+        const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+        for (const [key, text] of Object.entries(attributes)) made.setAttribute(key, text);
+        return made;
+      };
+      const plot = svg("svg", { viewBox: `0 0 100 ${rows.length}`, preserveAspectRatio: "none",
+        "aria-hidden": "true" });
+      plot.append(
+        svg("path", { class: "whole", d: `M${at(whole)} 0V${rows.length}` }),
+        svg("path", { d: rows.map((row, n) => `M${at(row[3])} ${n}.5H${at(row[4])}`).join("") }),
+        svg("path", { class: "dots", d: rows.map((row, n) => `M${at(row[2])} ${n}.5h0`).join("") }));
+      const drawn = body.rows[0].insertCell();
+      drawn.rowSpan = rows.length;
+      drawn.className = "whiskers";
+      drawn.append(plot);
+      const scroll = Object.assign(document.createElement("div"), { className: "scroll", tabIndex: 0 });
+      scroll.setAttribute("role", "region");
+      scroll.setAttribute("aria-label", table.caption.textContent);
+      scroll.append(table);
+      place.append(scroll);
+    }
+  };
+
   // A link to a closed part opens it.
   const open = () => {
     const id = decodeURIComponent(location.hash.slice(1));
@@ -114,6 +190,7 @@
     themeButton();
     filters(tables().filter((table) => table.table().node().classList.contains("board")));
     plots();
+    parts();
     open();
     addEventListener("hashchange", open);
   });
