@@ -113,6 +113,8 @@ class Shown(NamedTuple):
     head: list[tuple[str, str]]
     """Of the columns after the system: name, and what it holds."""
     lines: list[Line]
+    empty: str
+    """Which columns are left out because no entry states anything there, in a sentence."""
     alarms: list[tuple[str, str, str, str]]
     """Entry, its title, code and message."""
     plots: list[Plot]
@@ -166,14 +168,17 @@ def shown(table: Table, facets: Sequence[Facet]) -> Shown:
         for name, values in table.references.items()
     ]
     lines.sort(key=lambda line: (-line[0], line[1].name))
+    head = _head(table.metrics, ordered)
+    kept, empty = _columns(head, [line for _, line in lines])
     plots, nearby, nearby_head, absent = _plots(table, first)
     return Shown(
         task=table.task,
         track=table.track,
         about=_about(table.track),
         first=first,
-        head=_head(table.metrics, ordered),
-        lines=[line for _, line in lines],
+        head=[head[place] for place in kept],
+        lines=[line._replace(cells=[line.cells[place] for place in kept]) for _, line in lines],
+        empty=empty,
         alarms=alarms_of(table.rows),
         plots=plots,
         kinds=sorted(
@@ -184,6 +189,17 @@ def shown(table: Table, facets: Sequence[Facet]) -> Shown:
         nearby_head=nearby_head,
         absent=absent,
     )
+
+
+def _columns(head: Sequence[tuple[str, str]], lines: Sequence[Line]) -> tuple[list[int], str]:
+    """The columns that some entry has something in, and a sentence that names the others."""
+    kept = [
+        place
+        for place in range(len(head))
+        if any(line.cells[place].text not in ("", NONE) for line in lines)
+    ]
+    gone = [name for place, (name, _) in enumerate(head) if place not in kept]
+    return kept, f"No entry here states {', '.join(gone)}." if gone else ""
 
 
 def _about(track: str) -> str:
@@ -334,7 +350,7 @@ def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str
     cheap, unit = _by_cost(table, first)
     plots, absent = [], []
     hardware = {row.entry.card.hardware for row in table.rows}
-    if fast:
+    if len(fast) >= FEWEST:
         caption = f"{first} against the median latency of a request, with 95 % intervals."
         if len(hardware) > 1:
             caption += " Latencies compare only within one hardware; here there are several."
@@ -342,26 +358,17 @@ def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str
             Plot(figures.scatter(list(fast.values()), levels), "median latency, ms", caption)
         )
     if unstated := len(table.rows) - len(fast):
-        absent.append(f"{_entries(unstated)} without a median latency.")
-    if cheap:
-        best = max(
-            (row for row in table.rows if row.entry.card.name not in cheap),
-            key=lambda row: row.entry.score.metrics[first].value,
-            default=None,
-        )
-        if best is not None:
-            value = best.entry.score.metrics[first].value
-            levels = [*levels, (f"best without tokens: {best.entry.card.title}"[:48], value)]
+        absent.append(f"{_entries(unstated)} no median latency.")
+    if len(cheap) >= FEWEST:
+        others = [row for row in table.rows if row.entry.card.name not in cheap]
+        if others:  # the rows are sorted
+            card, score = others[0].entry
+            best = f"best without: {plain(card.title)}"[:48]
+            levels = [*levels, (best, score.metrics[first].value)]
         caption = f"{first} against {unit}, with its 95 % interval."
         plots.append(Plot(figures.scatter(list(cheap.values()), levels), unit, caption))
-        if without := len(table.rows) - len(cheap):
-            absent.append(f"{_entries(without)} without {unit}.")
-    else:
-        absent.append(
-            "No plot of cost: no entry of this track states tokens."
-            if table.rows
-            else "There are no entries."
-        )
+    if without := len(table.rows) - len(cheap) if cheap else 0:
+        absent.append(f"{_entries(without)} no {unit}.")
     heads = ["p50 ms"] if fast else []
     heads += [unit] if cheap else []
     winners = {
@@ -386,7 +393,7 @@ def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str
 
 
 def _entries(number: int) -> str:
-    return "Not shown is one entry" if number == 1 else f"Not shown are {number} entries"
+    return "One entry states" if number == 1 else f"{number} entries state"
 
 
 def _winners(points: Mapping[str, Point]) -> set[str]:
@@ -414,6 +421,9 @@ def _by_latency(row: Row, first: str) -> Point | None:
 
 
 TOKENS = "tokens a request"
+
+FEWEST = 2
+"""Points of which a plot is made."""
 
 
 def _by_cost(table: Table, first: str) -> tuple[dict[str, Point], str]:

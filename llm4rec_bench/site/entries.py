@@ -202,7 +202,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         facts.append(("cost of 1,000 requests", f"{told} ({row.cost.prices})"))
     if score.order is not None:
         facts.append(
-            ("order of candidates", "p = " + boards.probability_of_order(score)
+            ("order of candidates", boards.probability_of_order(score)
              + " for such differences by the target’s place by chance")
         )  # fmt: skip
         for what, by in (("same", score.order.same_order), ("another", score.order.other_order)):

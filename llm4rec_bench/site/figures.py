@@ -13,10 +13,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 680, 420
+WIDTH, HEIGHT = 860, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 14, 48
-_LETTER = 6.4
-"""Width of a letter of a label, about."""
+_LETTER = 7.2
+"""Width of a letter of a label, at most, about."""
 _LINE = 13
 """Height of a label."""
 
@@ -73,6 +73,9 @@ class Level(NamedTuple):
 
     at: float
     text: str
+    """Empty where another line nearby tells it."""
+    x: float
+    anchor: str
 
 
 class Scatter(NamedTuple):
@@ -120,7 +123,9 @@ def scatter(points: Sequence[Point], levels: Sequence[tuple[str, float]]) -> Sca
         for point, winner in zip(shown, best, strict=True)
     ]
     steps = sorted((mark.x, mark.y) for mark in marks if mark.frontier)
-    crossing = [Level(y_axis(value), text) for text, value in levels if low <= value <= high]
+    crossing = _levels(
+        [(y_axis(value), text) for text, value in levels if y_axis.holds(value)], marks
+    )
     return Scatter(
         x_axis.ticks,
         y_axis.ticks,
@@ -129,6 +134,28 @@ def scatter(points: Sequence[Point], levels: Sequence[tuple[str, float]]) -> Sca
         crossing,
         _stairs(steps),
     )
+
+
+def _levels(lines: Sequence[tuple[float, str]], marks: Sequence[Mark]) -> list[Level]:
+    """Lines with their names, where fewer points are; lines that nearly meet share a name."""
+    found: list[Level] = []
+    rest = sorted(lines)
+    while rest:
+        together = [line for line in rest if line[0] - rest[0][0] < _LINE]
+        rest = rest[len(together) :]
+        at, text = together[0][0], ", ".join(name for _, name in together)
+        wide = len(text) * _LETTER
+        left = (_LEFT, at - _LINE, _LEFT + wide + 8, at + 4)
+        right = (WIDTH - _RIGHT - wide - 8, at - _LINE, WIDTH - _RIGHT, at + 4)
+        beside = [sum(_overlap(_around(mark), box) for mark in marks) for box in (left, right)]
+        x, anchor = (_LEFT + 6, "start") if beside[0] < beside[1] else (WIDTH - _RIGHT - 4, "end")
+        found.append(Level(at, text, x, anchor))
+        found += [Level(other, "", x, anchor) for other, _ in together[1:]]
+    return found
+
+
+def _around(mark: Mark) -> _Box:
+    return mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6
 
 
 def _stairs(steps: Sequence[tuple[float, float]]) -> str:
@@ -169,6 +196,10 @@ class _Axis(NamedTuple):
         value = math.log10(value) if self.logarithmic_scale else value
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
+    def holds(self, value: float) -> bool:
+        """Whether a value lies on the axis."""
+        return self.low <= value <= self.high
+
     @classmethod
     def logarithmic(cls, low: float, high: float) -> _Axis:
         first, last = math.log10(low), math.log10(high)
@@ -207,10 +238,11 @@ def _labels(titles: Sequence[str], marks: Sequence[Mark], levels: Sequence[Level
 
     What has none is named when it is pointed at, and in the table.
     """
-    taken: list[_Box] = [(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
-    taken += [
-        (_LEFT, by.at - _LINE, _LEFT + len(by.text) * _LETTER + 6, by.at + 2) for by in levels
-    ]
+    taken = [_around(mark) for mark in marks]
+    for by in levels:
+        wide = len(by.text) * _LETTER
+        left = by.x if by.anchor == "start" else by.x - wide
+        taken.append((left, by.at - _LINE, left + wide, by.at + 2))
     labels = []
     order = sorted(range(len(marks)), key=lambda n: (not marks[n].frontier, marks[n].y))
     for number in order:
@@ -220,7 +252,9 @@ def _labels(titles: Sequence[str], marks: Sequence[Mark], levels: Sequence[Level
             width = len(title) * _LETTER
             left = {"start": x, "end": x - width, "middle": x - width / 2}[anchor]
             box = (left, y - _LINE + 2, left + width, y + 2)
-            inside = box[0] >= _LEFT and box[2] <= WIDTH and box[1] >= 0 and box[3] <= HEIGHT - 40
+            inside = (
+                box[0] >= _LEFT and box[2] <= WIDTH - 2 and box[1] >= 0 and box[3] <= HEIGHT - 40
+            )
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 labels.append(Label(x, y, anchor, title, mark.frontier))

@@ -94,7 +94,7 @@ def milliseconds(value: float) -> str:
 
 def probability(p: float) -> str:
     """A p-value."""
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
 
 
 def rounded_amount(amount: float) -> str:

@@ -152,7 +152,7 @@
         cell.scope = "row";
         cell.textContent = called[name];
         row.append(cell);
-        for (const text of [requests, four(value), `${four(first)}–${four(last)}`]) {
+        for (const text of [requests.toLocaleString("en"), four(value), `${four(first)}–${four(last)}`]) {
           row.insertCell().textContent = text;
         }
       }
