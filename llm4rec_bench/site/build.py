@@ -72,9 +72,8 @@ def pages(tables: list[Table], submissions: Path, load: Load | None) -> dict[str
             "board.html", up="../", task=told[task], tables=shown, facets=facets
         )
     for task in ids:
-        made[f"tasks/{task}.html"] = render(
-            "task.html", up="../", task=told[task], on_board=task in by_task
-        )
+        tracks = [table.track for table in by_task.get(task, [])]
+        made[f"tasks/{task}.html"] = render("task.html", up="../", task=told[task], on_board=tracks)
     for name in sorted(cards):
         entry = entries.shown(name, tables, submissions, library)
         made[f"entries/{name}.html"] = render("entry.html", up="../", entry=entry)

@@ -203,7 +203,8 @@ class _Axis(NamedTuple):
     @classmethod
     def logarithmic(cls, low: float, high: float) -> _Axis:
         first, last = math.log10(low), math.log10(high)
-        room = max(0.04 * (last - first), 0.08)
+        # So wide that two ticks lie in it.
+        room = max(0.04 * (last - first), (0.9 - last + first) / 2)
         axis = cls(first - room, last + room, _LEFT, WIDTH - _RIGHT, True, [])
         wide = axis.high - axis.low > 3
         for decade in range(math.floor(axis.low), math.ceil(axis.high) + 1):
@@ -253,7 +254,10 @@ def _labels(titles: Sequence[str], marks: Sequence[Mark], levels: Sequence[Level
             left = {"start": x, "end": x - width, "middle": x - width / 2}[anchor]
             box = (left, y - _LINE + 2, left + width, y + 2)
             inside = (
-                box[0] >= _LEFT and box[2] <= WIDTH - 2 and box[1] >= 0 and box[3] <= HEIGHT - 40
+                box[0] >= _LEFT
+                and box[2] <= WIDTH - 2
+                and box[1] >= 0
+                and box[3] < HEIGHT - _BOTTOM
             )
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)

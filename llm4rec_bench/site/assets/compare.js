@@ -141,6 +141,7 @@ document.addEventListener("DOMContentLoaded", () => {
     show();
   });
   addEventListener("hashchange", start);
+  document.getElementById("needs").hidden = true;
   document.getElementById("choose").hidden = false;
   start();
 });
