@@ -16,8 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm4rec_bench import BenchError, compare_runs, read_run, statistics
-from llm4rec_bench.compare import shared_ranks, table_by_request, values_by_request
+from llm4rec_bench import BenchError, compare_runs, read_run, score, statistics
+from llm4rec_bench.compare import (
+    compare_scores,
+    shared_ranks,
+    table_by_request,
+    values_by_request,
+)
 from llm4rec_bench.scoring import packed_ranks, unpacked_ranks
 from llm4rec_bench.scoring.scorer import MOST_TARGETS
 from llm4rec_bench.statistics import FLIPS, holm, randomisation_test
@@ -243,3 +248,9 @@ def test_a_bomb_in_saved_ranks_is_not_unpacked() -> None:
     assert unpacked_ranks(bomb, 1, 7).shape == (1, 7, MOST_TARGETS)  # and no byte beyond
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
+
+
+def test_saved_scores_compare_as_their_runs_do(runs) -> None:
+    compared = compare_runs(runs).pairs
+    expected = [pair.metrics["ndcg@10"] for pair in compared]
+    assert compare_scores([score(run) for run in runs]) == expected

@@ -68,6 +68,14 @@ def test_the_wheel_downloads_movielens(installed: Path, movielens, tmp_path) -> 
     run([command, "score", entry], cwd=tmp_path, env=settings)
 
 
+def test_the_wheel_holds_what_pages_are_made_of(installed: Path) -> None:
+    (there,) = (installed.parent.parent / "lib").glob("python*/site-packages/llm4rec_bench/site")
+    here = ROOT / "llm4rec_bench" / "site"
+    for folder in ("assets", "templates"):
+        expected = {path.name for path in (here / folder).iterdir()}
+        assert {path.name for path in (there / folder).iterdir()} == expected
+
+
 def test_the_kit_brings_no_method_library(installed: Path) -> None:
     names = {line.split("==")[0].lower() for line in run(
         [installed, "-m", "pip", "list", "--format=freeze"]).splitlines()}  # fmt: skip
