@@ -76,10 +76,14 @@ def test_the_audit_of_workflows_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_lock_holds_every_dependency_of_the_scorer_by_hash() -> None:
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
+@pytest.mark.parametrize(
+    ("name", "extras"), [("requirements.lock", []), ("requirements-site.lock", ["report"])]
+)
+def test_the_locks_hold_every_dependency_by_hash(name: str, extras: list[str]) -> None:
+    lock = (ROOT / name).read_text("utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    for wanted in project["dependencies"]:
+    more = [wanted for extra in extras for wanted in project["optional-dependencies"][extra]]
+    for wanted in [*project["dependencies"], *more]:
         name = re.split(r"[<>=!~ ]", wanted)[0]
         assert re.search(rf"^{re.escape(name)}==\S+( ;[^\n]*)? \\\n    --hash=sha256:", lock, re.M)
     assert not re.search(r"https?://", lock)
