@@ -84,22 +84,14 @@ class Line(NamedTuple):
     """For each facet, which of its options the row has."""
 
 
-class Nearby(NamedTuple):
-    """A row of the table below a plot."""
-
-    name: str
-    title: str
-    cells: list[Cell]
-    frontier: str
-    """Of which plots it is on the frontier, in words."""
-
-
 class Plot(NamedTuple):
     """A plot and what is said of it."""
 
     scatter: Scatter
     x_label: str
     caption: str
+    frontier: list[tuple[str, str]]
+    """The entries on it and their titles, the cheapest first."""
 
 
 class Shown(NamedTuple):
@@ -120,8 +112,6 @@ class Shown(NamedTuple):
     plots: list[Plot]
     kinds: list[str]
     """Of the entries in the plots."""
-    nearby: list[Nearby]
-    nearby_head: list[str]
     absent: list[str]
     """What the plots do not show, in sentences."""
 
@@ -170,7 +160,7 @@ def shown(table: Table, facets: Sequence[Facet]) -> Shown:
     lines.sort(key=lambda line: (-line[0], line[1].name))
     head = _head(table.metrics, ordered)
     kept, empty = _columns(head, [line for _, line in lines])
-    plots, nearby, nearby_head, absent = _plots(table, first)
+    plots, absent = _plots(table, first)
     return Shown(
         task=table.task,
         track=table.track,
@@ -185,8 +175,6 @@ def shown(table: Table, facets: Sequence[Facet]) -> Shown:
             {kind_of(row.entry.card) for row in table.rows},
             key=lambda kind: list(KINDS).index(kind),
         ),
-        nearby=nearby,
-        nearby_head=nearby_head,
         absent=absent,
     )
 
@@ -339,8 +327,8 @@ def alarms_of(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
     )
 
 
-def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str], list[str]]:
-    """The plots of a table, the same as a table, and what they leave out."""
+def _plots(table: Table, first: str) -> tuple[list[Plot], list[str]]:
+    """The plots of a table, and what they leave out."""
     levels = [
         (REFERENCES[name], values[first])
         for name, values in table.references.items()
@@ -354,9 +342,7 @@ def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str
         caption = f"{first} against the median latency of a request, with 95 % intervals."
         if len(hardware) > 1:
             caption += " Latencies compare only within one hardware; here there are several."
-        plots.append(
-            Plot(figures.scatter(list(fast.values()), levels), "median latency, ms", caption)
-        )
+        plots.append(_plot(fast, levels, "median latency, ms", caption))
     if unstated := len(table.rows) - len(fast):
         absent.append(f"{_entries(unstated)} no median latency.")
     if len(cheap) >= FEWEST:
@@ -366,39 +352,24 @@ def _plots(table: Table, first: str) -> tuple[list[Plot], list[Nearby], list[str
             best = f"best without: {plain(card.title)}"[:48]
             levels = [*levels, (best, score.metrics[first].value)]
         caption = f"{first} against {unit}, with its 95 % interval."
-        plots.append(Plot(figures.scatter(list(cheap.values()), levels), unit, caption))
+        plots.append(_plot(cheap, levels, unit, caption))
     if without := len(table.rows) - len(cheap) if cheap else 0:
         absent.append(f"{_entries(without)} no {unit}.")
-    heads = ["p50 ms"] if fast else []
-    heads += [unit] if cheap else []
-    winners = {
-        "latency": _winners(fast),
-        "cost" if "cost" in unit else "tokens": _winners(cheap),
-    }
-    nearby = [
-        Nearby(
-            row.entry.card.name,
-            row.entry.card.title,
-            [
-                metric_cell(row.entry.score, first),
-                *([latency_cell(row.entry.score, "p50")] if fast else []),
-                *([_cheap_cell(row, unit)] if cheap else []),
-            ],
-            ", ".join(what for what, names in winners.items() if row.entry.card.name in names),
-        )
-        for row in table.rows
-        if row.entry.card.name in fast or row.entry.card.name in cheap
-    ]
-    return plots, nearby, [first, *heads], absent
+    return plots, absent
 
 
 def _entries(number: int) -> str:
     return "One entry states" if number == 1 else f"{number} entries state"
 
 
-def _winners(points: Mapping[str, Point]) -> set[str]:
+def _plot(
+    points: Mapping[str, Point], levels: Sequence[tuple[str, float]], x_label: str, caption: str
+) -> Plot:
     best = figures.on_frontier(list(points.values()))
-    return {name for name, winner in zip(points, best, strict=True) if winner}
+    winners = [name for name, winner in zip(points, best, strict=True) if winner]
+    winners.sort(key=lambda name: (points[name].x, name))
+    frontier = [(name, points[name].title) for name in winners]
+    return Plot(figures.scatter(list(points.values()), levels), x_label, caption, frontier)
 
 
 def _point(row: Row, first: str, x: tuple[float, float, float], told: str) -> Point:
@@ -449,10 +420,6 @@ def _by_cost(table: Table, first: str) -> tuple[dict[str, Point], str]:
         name: _point(rows[name], first, (amount,) * 3, f"{rounded_amount(amount)} {unit}")
         for name, amount in priced.items()
     }, unit
-
-
-def _cheap_cell(row: Row, unit: str) -> Cell:
-    return tokens_cell(row.entry.score) if unit == TOKENS else cost_cell(row.cost)
 
 
 def probability_of_order(score: Score) -> str:

@@ -6,7 +6,7 @@ is not said, and is not looked up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from heapq import nsmallest
 from pathlib import Path
@@ -32,7 +32,6 @@ class Item(NamedTuple):
 
     item_id: str
     title: str
-    """Empty where it is not shown."""
 
 
 class Answer(NamedTuple):
@@ -53,10 +52,12 @@ class Example(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The examples of one task, and why they show no titles, if so."""
+    """The examples of one task."""
 
     found: list[Example]
-    untitled: str
+    """None where titles cannot be shown: ids alone tell a reader nothing."""
+    absent: str
+    """Why there are none, if so."""
 
 
 class _Key(msgspec.Struct):
@@ -75,71 +76,60 @@ class Library:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._asked: dict[str, list[str]] = {}
-        self._titles: dict[str, dict[str, str]] = {}
-        self._histories: dict[str, dict[str, list[str]]] = {}
-        self._untitled: dict[str, str] = {}
+        self._shelves: dict[str, _Shelf | str] = {}
 
     def examples(self, recipe: Recipe, runs: Sequence[tuple[str, Path]]) -> Examples:
         """The examples of an entry on a task, from its run file of each track."""
         if not runs:
-            return Examples([], "")
-        asked = self._asked_of(recipe.id, runs[0][1])
-        self._know(recipe)
-        found = {track: dict(_rankings(path, asked)) for track, path in runs}
-        titles, histories = self._titles[recipe.id], self._histories[recipe.id]
+            return Examples([], "Its run files lie elsewhere.")
+        if recipe.id not in self._shelves:
+            self._shelves[recipe.id] = self._shelf(recipe)
+        shelf = self._shelves[recipe.id]
+        if isinstance(shelf, str):
+            return Examples([], shelf)
+        rankings = {track: dict(_rankings(path, shelf.histories)) for track, path in runs}
+        return Examples([shelf.example(request, rankings) for request in shelf.histories], "")
 
-        def items(ids: Iterable[str]) -> list[Item]:
-            return [Item(item, titles.get(item, "")) for item in ids]
-
-        examples = []
-        for request_id in asked:
-            history = histories.get(request_id, [])
-            answers = [
-                Answer(track, items(rankings[request_id][:ITEMS]))
-                for track, rankings in found.items()
-                if request_id in rankings
-            ]
-            earlier = max(len(history) - ITEMS, 0)
-            examples.append(Example(request_id, earlier, items(history[-ITEMS:]), answers))
-        return Examples(examples, self._untitled[recipe.id])
-
-    def _asked_of(self, task: str, path: Path) -> list[str]:
-        """The requests of a task that are shown; every run file holds all of them."""
-        if task not in self._asked:
-            ids = {msgspec.json.decode(line, type=_Key).request_id for line in _lines(path)}
-            self._asked[task] = nsmallest(
-                REQUESTS, ids, key=lambda name: sha256(f"{task}/{name}".encode()).digest()
-            )
-        return self._asked[task]
-
-    def _know(self, recipe: Recipe) -> None:
-        if recipe.id in self._untitled:
-            return
-        titles: dict[str, str] = {}
-        histories: dict[str, list[str]] = {}
-        untitled = ""
+    def _shelf(self, recipe: Recipe) -> _Shelf | str:
+        """What is known of a task, or why nothing is shown of it."""
         if not recipe.licence.redistribute:
-            untitled = (
-                f"Ids only: the terms of the data ({recipe.licence.name}) do not allow titles and "
-                "histories to be published again."
+            return (
+                f"No examples: the terms of the data ({recipe.licence.name}) do not allow titles "
+                "and histories to be published again."
             )
-        elif (task := self._load(recipe.id)) is None:
-            untitled = (
-                "Ids only: the task was not on the machine that made this page (llm4rec-bench "
+        task = self._load(recipe.id)
+        if task is None:
+            return (
+                "No examples: the task was not on the machine that made this page (llm4rec-bench "
                 f"download {recipe.id})."
             )
-        else:
-            titles = dict(zip(task.items.ids, task.items.texts, strict=True))
-            requests = task.requests(TEST, next(iter(recipe.tracks)))
-            place = {request_id: row for row, request_id in enumerate(requests.ids)}
-            histories = {
-                request_id: requests[place[request_id]].history
-                for request_id in self._asked[recipe.id]
-            }
-        self._titles[recipe.id] = titles
-        self._histories[recipe.id] = histories
-        self._untitled[recipe.id] = untitled
+        requests = task.requests(TEST, next(iter(recipe.tracks)))
+        place = {request_id: row for row, request_id in enumerate(requests.ids)}
+        asked = nsmallest(
+            REQUESTS, place, key=lambda name: sha256(f"{recipe.id}/{name}".encode()).digest()
+        )
+        titles = dict(zip(task.items.ids, task.items.texts, strict=True))
+        return _Shelf(titles, {name: requests[place[name]].history for name in asked})
+
+
+class _Shelf(NamedTuple):
+    """What is shown of one task."""
+
+    titles: dict[str, str]
+    histories: dict[str, list[str]]
+    """Of the requests that are shown."""
+
+    def example(self, request: str, rankings: Mapping[str, Mapping[str, list[str]]]) -> Example:
+        """A request with its rankings by track."""
+        history = self.histories[request]
+        answers = [
+            Answer(track, self._items(by[request][:ITEMS])) for track, by in rankings.items()
+        ]
+        earlier = max(len(history) - ITEMS, 0)
+        return Example(request, earlier, self._items(history[-ITEMS:]), answers)
+
+    def _items(self, ids: Sequence[str]) -> list[Item]:
+        return [Item(item, self.titles[item]) for item in ids]
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -149,7 +139,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from (line for line in file if not line.isspace())
 
 
-def _rankings(path: Path, asked: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def _rankings(path: Path, asked: Collection[str]) -> Iterator[tuple[str, list[str]]]:
     """The rankings of some requests by run 0 of a run file."""
     wanted = set(asked)
     for line in _lines(path):

@@ -168,13 +168,16 @@ def test_no_page_holds_what_does_not_print(hostile: Site) -> None:
 
 
 def test_data_for_scripts_is_read_back_and_ends_no_script(hostile: Site) -> None:
-    page = Page(hostile["compare.html"])
-    data = next(json.loads(text) for text in page.scripts if '"systems"' in text)
-    assert [title for title, _ in data["systems"].values()] == [plain(text) for text in TEXTS]
     for other in html(hostile).values():
         for text in other.scripts:
             json.loads(text)
             assert not set(text) & set("<>&"), text
+
+
+def test_the_comparison_is_given_every_name_as_text(hostile: Site) -> None:
+    page = Page(hostile["compare.html"])
+    data = next(json.loads(text) for text in page.scripts if '"systems"' in text)
+    assert [title for title, _ in data["systems"].values()] == [plain(text) for text in TEXTS]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +304,7 @@ def test_examples_show_titles_and_histories_and_never_targets(
         assert re.findall(r"<li>([^<]*)", ranking) == expected
 
 
-def test_titles_are_left_out_where_the_terms_forbid_them(runs: Runs, toy: Task) -> None:
+def test_there_are_no_examples_where_the_terms_forbid_titles(runs: Runs, toy: Task) -> None:
     from llm4rec_bench.site.examples import Library
 
     licence = msgspec.structs.replace(toy.recipe.licence, redistribute=False, name="Closed terms")
@@ -310,13 +313,12 @@ def test_titles_are_left_out_where_the_terms_forbid_them(runs: Runs, toy: Task) 
     def load(task: str) -> Task:
         raise AssertionError("the task is not even opened")
 
-    found = Library(load).examples(recipe, [("ranking", runs.paths["ranking"])])
-    assert "Closed terms" in found.untitled
-    assert [len(example.history) for example in found.found] == [0, 0, 0]
-    assert {item.title for example in found.found for item in example.answers[0].items} == {""}
-    absent = Library(lambda _: None).examples(toy.recipe, [("ranking", runs.paths["ranking"])])
-    assert "llm4rec-bench download toy-v1" in absent.untitled
-    assert [by.request_id for by in absent.found] == [by.request_id for by in found.found]
+    closed = Library(load).examples(recipe, [("ranking", runs.paths["ranking"])])
+    assert closed.found == [] and "Closed terms" in closed.absent
+    away = Library(lambda _: None).examples(toy.recipe, [("ranking", runs.paths["ranking"])])
+    assert away.found == [] and "llm4rec-bench download toy-v1" in away.absent
+    elsewhere = Library(lambda _: toy).examples(toy.recipe, [])
+    assert elsewhere.found == [] and "lie elsewhere" in elsewhere.absent
 
 
 def test_an_entry_shows_its_card_tuning_and_digests(runs: Runs, tmp_path) -> None:
