@@ -53,7 +53,7 @@ def environment() -> Environment:
         return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def ticked(text: str) -> Markup:
-        """What stands between backticks as code."""
+        """`text` with what stands between backticks as code."""
         return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(plain(text)))))  # noqa: S704
 
     pages = Environment(
