@@ -136,7 +136,7 @@ def test_a_hostile_name_is_read_as_the_text_it_is(base: dict[str, Score], text: 
     links = [token.attrs["href"] for token in tokens(page) if token.type == "link_open"]
     assert links == ["tasks/toy-v1/README.md", "submissions/a-name"]
     (row,) = [row for row in cells(page) if plain(row[1]) == plain(text)]
-    assert (len(row), plain(row[-1])) == (16, plain(text))
+    assert (len(row), plain(row[-2])) == (17, plain(text))
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n# heading", "a\r\n| b |", "\t a \v b \x85 c"])
@@ -207,6 +207,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
         "cost",
         "exposure",
         "hardware",
+        "run",
     ]
     values = [float(row[3].split()[0]) for row in rows]
     assert values == sorted(values, reverse=True)
@@ -216,7 +217,7 @@ def test_rows_are_sorted_with_the_floors_in_their_places(base: dict[str, Score])
     for row in rows:
         if row[1] in floors:
             expected = [f"{floors[row[1]][metric]:.4f}" for metric in found.metrics]
-            assert [row[0], *row[2:]] == ["", "", *expected, *[""] * 8]
+            assert [row[0], *row[2:]] == ["", "", *expected, *[""] * 9]
 
 
 def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]) -> None:
@@ -235,6 +236,8 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
     value = "0.1235 ±0.0123 (0.1000–0.2000)"
     places = [by_place.value for by_place in found.order.by_place.values()]
     order = f"{min(places):.3f}–{max(places):.3f}"
+    digest = found.run_digest[7:19]
+    assert f"300 requests; digest `{found.track_digest}`." in leaderboard([entry(found)])
     assert row[2:] == [
         "ids",
         *[value] * 5,
@@ -246,6 +249,7 @@ def test_a_row_shows_value_deviation_interval_and_latency(base: dict[str, Score]
         "–",
         "–",
         "a machine",
+        digest,
     ]
 
 
@@ -540,7 +544,7 @@ def test_a_row_says_what_a_run_cost_and_what_its_models_may_have_seen(
         entry(base["ranking"], name="cheap", title="Silent", prices=PRICES),
         entry(found, name="free", title="Free"),
     ])  # fmt: skip
-    shown = {row[1]: row[-3:-1] for row in cells(page)}
+    shown = {row[1]: row[-4:-2] for row in cells(page)}
     assert shown["Dear"] == ["3.00 USD (2026-11-20)", "possible"]
     assert shown["Silent"] == ["–", "–"]
     assert shown["Free"] == ["–", "–"]
@@ -548,7 +552,7 @@ def test_a_row_says_what_a_run_cost_and_what_its_models_may_have_seen(
     page = leaderboard(
         [entry(msgspec.structs.replace(found, tokens=few), title="Dear", prices=PRICES)]
     )
-    assert [row[-3] for row in cells(page) if row[1] == "Dear"] == ["≥ 2.00 USD (2026-11-20)"]
+    assert [row[-4] for row in cells(page) if row[1] == "Dear"] == ["≥ 2.00 USD (2026-11-20)"]
 
 
 def test_a_card_with_models_says_whether_they_have_seen_the_data(base: dict[str, Score]) -> None:

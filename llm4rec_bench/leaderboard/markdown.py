@@ -40,6 +40,7 @@ prices and the day on the entry's card; *exposure* whether the models a method s
 seen the data set before, by its authors' own word: no, possible or yes. ✓ after a name: the
 maintainers made this very run again, from its card or from its model's recorded answers, and no
 difference in quality is shown.
+*run* begins the digest of the run file, unpacked; each table names that of its track.
 Latency is per request on the hardware named by the entry, so compare it only within one hardware.
 Below a table stands what calls for a look (⚠); it is a warning, not a verdict.
 """
@@ -79,6 +80,8 @@ def leaderboard(tables: Sequence[Table], changes: Changes) -> str:
             parts.append(RETRIEVED)
         elif table.track != RETRIEVAL:
             parts.append(SAMPLED)
+        score = table.rows[0].entry.score
+        parts.append(f"{score.requests:,} requests; digest `{score.track_digest}`.\n")
         parts.append(_table(table))
     parts.append(_changes(changes))
     return "\n".join(parts)
@@ -99,7 +102,7 @@ def _changes(changes: Changes) -> str:
 def _table(table: Table) -> str:
     ordered = any(row.entry.score.order is not None for row in table.rows)
     head = ["rank", "system", "reads", *table.metrics, *(["order"] if ordered else []), "valid"]
-    head += ["p50 ms", "p95 ms", "tokens", "cost", "exposure", "hardware"]
+    head += ["p50 ms", "p95 ms", "tokens", "cost", "exposure", "hardware", "run"]
     first = table.metrics[0]
     rows = [
         (row.entry.score.metrics[first].value, _cells(row, table.metrics, ordered))
@@ -112,7 +115,7 @@ def _table(table: Table) -> str:
     rows.sort(key=lambda row: (-row[0], row[1][1:]))
     lines = [
         head,
-        ["---:", "---", "---", *["---:"] * (len(head) - 5), "---", "---"],
+        ["---:", "---", "---", *["---:"] * (len(head) - 6), "---", "---", "---"],
         *(row for _, row in rows),
     ]
     rows_of_text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -144,6 +147,7 @@ def _cells(row: Row, metrics: Sequence[str], ordered: bool) -> list[str]:
         escaped(cells.cost(row.cost)),
         cells.exposure(card),
         escaped(card.hardware),
+        f"`{score.run_digest.removeprefix('sha256:')[:12]}`",
     ]
 
 
