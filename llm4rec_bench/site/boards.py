@@ -6,23 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from llm4rec_bench.leaderboard import REFERENCES, Repetition, Row, Table
-from llm4rec_bench.scoring import Cost, Score
+from llm4rec_bench.leaderboard import REFERENCES, Repetition, Row, Table, cells
+from llm4rec_bench.scoring import Score
 from llm4rec_bench.scoring.alarms import CODES
 from llm4rec_bench.site import figures
 from llm4rec_bench.site.figures import Point, Scatter
 from llm4rec_bench.site.text import (
-    NONE,
     four,
-    milliseconds,
     plain,
     probability,
     rounded_amount,
-    span,
 )
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
-from llm4rec_bench.texts import CONDITIONS
 
 KINDS = {
     "classical": "classical",
@@ -36,19 +32,11 @@ KINDS = {
 }
 """Kinds of systems, which are folders of the project's own methods, as the pages call them."""
 
-BEYOND_CHANCE = 0.001
-"""p-value below which it is said that the place of the target matters: there are many rows."""
-
 
 def kind_of(card: Card) -> str:
     """A key of KINDS: the folder of a method of this project, or `other`."""
     parts = (card.system or "").partition(":")[0].split(".")
     return parts[1] if parts[0] == "baselines" and parts[1:] and parts[1] in KINDS else "other"
-
-
-def reads_of(card: Card) -> str:
-    """What a system reads of items, as the board says it."""
-    return " + ".join(name for name in CONDITIONS if name in card.reads) or "ids"
 
 
 class Cell(NamedTuple):
@@ -132,17 +120,8 @@ def facets_of(tables: Sequence[Table]) -> list[Facet]:
 
 
 def _facets(card: Card) -> tuple[str, str, str, str]:
-    kind = KINDS[kind_of(card)] + (
-        ", with models" if card.models and kind_of(card) == "other" else ""
-    )
-    return reads_of(card), kind.partition(",")[0], exposure_of(card), plain(card.hardware)
-
-
-def exposure_of(card: Card) -> str:
-    """Whether the models may have seen the data, as the board says it."""
-    if card.exposure is not None:
-        return card.exposure
-    return "not said"
+    kind = KINDS[kind_of(card)]
+    return cells.reads(card), kind, card.exposure or "not said", plain(card.hardware)
 
 
 def shown(table: Table, facets: Sequence[Facet]) -> Shown:
@@ -184,7 +163,7 @@ def _columns(head: Sequence[tuple[str, str]], lines: Sequence[Line]) -> tuple[li
     kept = [
         place
         for place in range(len(head))
-        if any(line.cells[place].text not in ("", NONE) for line in lines)
+        if any(line.cells[place].text not in ("", cells.UNKNOWN) for line in lines)
     ]
     gone = [name for place, (name, _) in enumerate(head) if place not in kept]
     return kept, f"No entry here states {', '.join(gone)}." if gone else ""
@@ -234,15 +213,15 @@ def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Face
         verified=row.repetition if row.repetition and row.repetition.confirmed else None,
         kind=kind_of(card),
         cells=[
-            Cell(reads_of(card), words=True),
+            Cell(cells.reads(card), words=True),
             *(metric_cell(score, metric) for metric in metrics),
             *([order_cell(score)] if ordered else []),
-            Cell(f"{score.validity.valid_share:.1%}"),
-            latency_cell(score, "p50"),
-            latency_cell(score, "p95"),
-            tokens_cell(score),
-            cost_cell(row.cost),
-            Cell(card.exposure or NONE, words=True),
+            Cell(cells.valid(score)),
+            Cell(cells.latency(score, "p50")),
+            Cell(cells.latency(score, "p95")),
+            Cell(cells.tokens(score)),
+            Cell(cells.cost(row.cost)),
+            Cell(cells.exposure(card), words=True),
             Cell(card.hardware, words=True),
         ],
         facets=[facet.options.index(option) for facet, option in zip(facets, options, strict=True)],
@@ -252,65 +231,27 @@ def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Face
 def _reference(
     name: str, values: Mapping[str, float], metrics: Sequence[str], ordered: bool
 ) -> Line:
-    cells = [Cell(""), *(Cell(four(values[metric])) for metric in metrics)]
-    cells += [Cell("")] * (ordered + 7)
-    return Line(None, "", name, None, "", cells, [])
+    row = [Cell(""), *(Cell(four(values[metric])) for metric in metrics)]
+    row += [Cell("")] * (ordered + 7)
+    return Line(None, "", name, None, "", row, [])
 
 
 def metric_cell(score: Score, metric: str) -> Cell:
     """A metric with its interval, and its deviation between runs."""
-    found = score.metrics[metric]
-    runs = "" if found.std_between_runs is None else f" ±{found.std_between_runs:.4f}"
-    return Cell(four(found.value) + runs, span(found.low, found.high))
+    return Cell(cells.value(score, metric), cells.interval(score, metric))
 
 
 def order_cell(score: Score) -> Cell:
     """What a run reaches by the place of the target among the candidates, from least to most."""
-    if score.order is None or not score.order.by_place:
-        return Cell(NONE)
-    values = [place.value for place in score.order.by_place.values()]
-    least, most = min(values), max(values)
-    p = score.order.p
-    beyond = p is not None and p < BEYOND_CHANCE
-    small = "beyond chance" if beyond else ""
-    return Cell(f"{least:.3f}–{most:.3f}", small, strong=beyond)
+    if not cells.place_matters(score):
+        return Cell(cells.by_place(score))
+    return Cell(cells.by_place(score), "beyond chance", strong=True)
 
 
-def latency_cell(score: Score, percentile: str) -> Cell:
-    """A percentile of the latency."""
-    if score.latency is None or percentile not in score.latency.percentiles:
-        return Cell(NONE)
-    value = score.latency.percentiles[percentile].value
-    return Cell(milliseconds(value), _stated(score, score.latency.rows))
-
-
-def tokens_cell(score: Score) -> Cell:
-    """Mean tokens of a request."""
-    mean, rows = tokens_of(score)
-    return Cell(NONE) if mean is None else Cell(f"{mean:,.0f}", _stated(score, rows))
-
-
-def tokens_of(score: Score) -> tuple[float | None, int]:
-    """Mean prompt and completion tokens of a request, and how many rows state them."""
-    found = [score.tokens[kind] for kind in ("prompt", "completion") if kind in score.tokens]
-    if not found:
-        return None, 0
-    return sum(tokens.mean for tokens in found), min(tokens.rows for tokens in found)
-
-
-def _stated(score: Score, rows: int) -> str:
-    """A mark where not all rows state a thing: those left out may well be the worst."""
-    share = rows / sum(score.validity.statuses.values())
-    return "" if share == 1.0 else f"of {min(share, 0.999):.1%}"
-
-
-def cost_cell(cost: Cost | None) -> Cell:
-    """What 1,000 requests cost."""
-    if cost is None:
-        return Cell(NONE)
-    least = "≥ " if cost.unknown or cost.stated < 1 else ""
-    text = f"{least}{rounded_amount(cost.per_1000_requests)} {cost.currency}"
-    return Cell(text, cost.date.isoformat())
+def tokens_of(score: Score) -> float | None:
+    """Mean prompt and completion tokens of a request; None where none are stated."""
+    found = [score.tokens[kind].mean for kind in ("prompt", "completion") if kind in score.tokens]
+    return sum(found) if found else None
 
 
 def alarms_of(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
@@ -375,7 +316,8 @@ def _plot(
 def _point(row: Row, first: str, x: tuple[float, float, float], told: str) -> Point:
     card, found = row.entry.card, row.entry.score.metrics[first]
     title = plain(card.title)
-    quality = f"{first} {four(found.value)} ({span(found.low, found.high)})"
+    score = row.entry.score
+    quality = f"{first} {cells.value(score, first)} ({cells.interval(score, first)})"
     return Point(
         f"../entries/{card.name}.html", title, kind_of(card), *x, found.value, found.low,
         found.high, f"{title}: {quality}; {told}",
@@ -387,7 +329,7 @@ def _by_latency(row: Row, first: str) -> Point | None:
     if latency is None or "p50" not in latency.percentiles:
         return None
     p50 = latency.percentiles["p50"]
-    told = f"p50 {milliseconds(p50.value)} ms"
+    told = f"p50 {cells.latency(row.entry.score, 'p50')} ms"
     return _point(row, first, (p50.value, p50.low, p50.high), told)
 
 
@@ -413,7 +355,7 @@ def _by_cost(table: Table, first: str) -> tuple[dict[str, Point], str]:
         }
     else:
         unit = TOKENS
-        means = {row.entry.card.name: tokens_of(row.entry.score)[0] for row in table.rows}
+        means = {row.entry.card.name: tokens_of(row.entry.score) for row in table.rows}
         priced = {name: mean for name, mean in means.items() if mean is not None}
     rows = {row.entry.card.name: row for row in table.rows}
     return {
@@ -425,5 +367,5 @@ def _by_cost(table: Table, first: str) -> tuple[dict[str, Point], str]:
 def probability_of_order(score: Score) -> str:
     """How likely such differences by the target's place are by chance."""
     if score.order is None or score.order.p is None:
-        return NONE
+        return cells.UNKNOWN
     return probability(score.order.p)

@@ -2,7 +2,7 @@
 
 Pages work from a folder as from a server. A browser lets a page of a folder read no other file as
 data and run no module of another file, so data stands in the page that shows it and scripts are
-plain ones. The policy names `file:` beside `'self'`, for which some browsers take no file.
+plain ones, which the policy's `'self'` takes from a folder too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm4rec_bench.errors import BenchError
-from llm4rec_bench.leaderboard import Table, board, read_changes
+from llm4rec_bench.leaderboard import Table, board, cells, read_changes
 from llm4rec_bench.scoring import SCORER
 from llm4rec_bench.site import boards, compared, entries, tasks
 from llm4rec_bench.site.examples import Library, Load
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 POLICY = (
-    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
-    "base-uri 'none'; form-action 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'"
 )
 """What a page may load: scripts, styles and images of the site, and nothing written into a page."""
 
@@ -106,7 +106,7 @@ def _systems(tables: list[Table]) -> list[dict[str, Any]]:
                 {
                     "card": card,
                     "kind": boards.KINDS[boards.kind_of(card)],
-                    "reads": boards.reads_of(card),
+                    "reads": cells.reads(card),
                     "entries": 0,
                     "firsts": 0,
                 },

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm4rec_bench.compare import MetricComparison, compare_scores
-from llm4rec_bench.leaderboard import Row, Table
+from llm4rec_bench.leaderboard import Row, Table, cells
 from llm4rec_bench.site import boards
 from llm4rec_bench.site.text import plain, units
 
@@ -43,7 +43,7 @@ def _table(table: Table) -> dict[str, Any]:
                     [units(by.value), units(by.low), units(by.high)]
                     for by in row.entry.score.metrics.values()
                 ],
-                [plain(" ".join(filter(None, (cell.text, cell.small)))) for cell in _others(row)],
+                [plain(text) for text in _others(row)],
             ]
             for row in table.rows
         ],
@@ -55,18 +55,19 @@ OTHERS = ["reads", "order", "valid", "p50 ms", "p95 ms", "tokens", "cost", "expo
 """What is shown beside the metrics, in order."""
 
 
-def _others(row: Row) -> list[boards.Cell]:
+def _others(row: Row) -> list[str]:
     score, card = row.entry.score, row.entry.card
+    order = boards.order_cell(score)
     return [
-        boards.Cell(boards.reads_of(card)),
-        boards.order_cell(score),
-        boards.Cell(f"{score.validity.valid_share:.1%}"),
-        boards.latency_cell(score, "p50"),
-        boards.latency_cell(score, "p95"),
-        boards.tokens_cell(score),
-        boards.cost_cell(row.cost),
-        boards.Cell(boards.exposure_of(card)),
-        boards.Cell(card.hardware),
+        cells.reads(card),
+        f"{order.text} ({order.small})" if order.small else order.text,
+        cells.valid(score),
+        cells.latency(score, "p50"),
+        cells.latency(score, "p95"),
+        cells.tokens(score),
+        cells.cost(row.cost),
+        cells.exposure(card),
+        card.hardware,
     ]
 
 

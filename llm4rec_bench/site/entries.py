@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm4rec_bench.errors import printable
-from llm4rec_bench.leaderboard import Row, Table
+from llm4rec_bench.leaderboard import Row, Table, cells
 from llm4rec_bench.site import boards
 from llm4rec_bench.site.examples import Examples, Library
 from llm4rec_bench.site.text import milliseconds, units
@@ -134,17 +134,17 @@ def _on_track(table: Table, row: Row, names: dict[str, int]) -> OnTrack:
         row=row,
         glance=[
             boards.metric_cell(score, first),
-            boards.Cell(f"{score.validity.valid_share:.1%}"),
-            boards.latency_cell(score, "p50"),
-            boards.tokens_cell(score),
-            boards.cost_cell(row.cost),
+            boards.Cell(cells.valid(score)),
+            boards.Cell(cells.latency(score, "p50")),
+            boards.Cell(cells.tokens(score)),
+            boards.Cell(cells.cost(row.cost)),
         ],
         metrics=[
             (
                 metric,
                 [
                     boards.metric_cell(score, metric),
-                    boards.Cell("–" if (by := score.rescaled[metric]) is None else f"{by:.3f}"),
+                    boards.Cell(_rescaled(score.rescaled[metric])),
                 ],
             )
             for metric in table.metrics
@@ -159,6 +159,10 @@ def _on_track(table: Table, row: Row, names: dict[str, int]) -> OnTrack:
             ("track", score.track_digest),
         ],
     )  # fmt: skip
+
+
+def _rescaled(value: float | None) -> str:
+    return cells.UNKNOWN if value is None else f"{value:.3f}"
 
 
 def _parts(row: Row, first: str, names: dict[str, int]) -> list[Part]:
@@ -186,7 +190,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
     rows = sum(validity.statuses.values())
     states = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in
                        validity.statuses.items())  # fmt: skip
-    facts = [("valid", f"{validity.valid_share:.1%} of {rows:,} rows ({states}); "
+    facts = [("valid", f"{cells.valid(score)} of {rows:,} rows ({states}); "
               f"{validity.items_per_row:,.1f} items a row")]  # fmt: skip
     dropped = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in
                         validity.dropped.items())  # fmt: skip
@@ -198,8 +202,8 @@ def _facts(row: Row) -> list[tuple[str, str]]:
     )
     facts.append(("tokens a request", tokens or "not stated"))
     if row.cost is not None:
-        told = f"{boards.cost_cell(row.cost).text}, by prices of {row.cost.date}"
-        facts.append(("cost of 1,000 requests", f"{told} ({row.cost.prices})"))
+        told = f"{cells.cost(row.cost)}, by prices of {row.cost.prices}"
+        facts.append(("cost of 1,000 requests", told))
     if score.order is not None:
         facts.append(
             ("order of candidates", boards.probability_of_order(score)
@@ -225,7 +229,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
     if row.repetition is not None:
         again = row.repetition
         facts.append(("made again", f"on {again.date} by {again.how}: {again.same:.1%} of the "
-                      f"rankings the same, difference {again.difference:+.4f} "
+                      f"rankings with the same first ten items, difference {again.difference:+.4f} "
                       f"({again.low:+.4f} to {again.high:+.4f})"))  # fmt: skip
     return facts
 
@@ -281,5 +285,5 @@ def _study(study: Study) -> Tuned:
         ", ".join(study.serves),
         f"{len(study.trials):,}" + f" ({failed:,} failed)" * (failed > 0),
         "none" if best is None else ", ".join(f"{k} = {v}" for k, v in _named(dict(best.params))),
-        "–" if best is None or best.value is None else f"{best.value:.4f}",
+        cells.UNKNOWN if best is None or best.value is None else f"{best.value:.4f}",
     )

@@ -15,9 +15,6 @@ from llm4rec_bench.errors import UsageError
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-NONE = "–"
-"""Shown where there is no value."""
-
 
 def plain(text: str) -> str:
     """`text` in one line, without what does not print: controls, marks that turn the direction."""
@@ -75,11 +72,6 @@ def environment() -> Environment:
 def four(value: float) -> str:
     """A metric as the board shows it."""
     return f"{value:.4f}"
-
-
-def span(low: float, high: float) -> str:
-    """An interval of a metric."""
-    return f"{low:.4f}–{high:.4f}"
 
 
 def units(value: float) -> int:
