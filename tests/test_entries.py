@@ -12,7 +12,7 @@ import pytest
 from llm4rec_bench import load_task, read_run, score
 from llm4rec_bench.exchange import fuse
 from llm4rec_bench.freeze import dataset_card, draft_card, freeze, manifest_of
-from llm4rec_bench.leaderboard import SavedScores, board, leaderboard, read_changes
+from llm4rec_bench.leaderboard import SavedScores, board, leaderboard, read_changes, read_reproduced
 from llm4rec_bench.recording import recording_of
 from llm4rec_bench.sources import raw_data
 from llm4rec_bench.store import HOME, default_home, recipes_folder
@@ -138,6 +138,13 @@ def test_the_leaderboard_is_current() -> None:
     page = (ROOT / "leaderboard.md").read_text("utf-8")
     submissions = ROOT / "submissions"
     assert page == leaderboard(board(submissions), read_changes(submissions))
+
+
+def test_what_was_made_again_is_on_the_board() -> None:
+    rows = [row for table in board(ROOT / "submissions") for row in table.rows]
+    marked = [row for row in rows if row.repetition is not None]
+    assert len(marked) == len(read_reproduced(ROOT / "submissions").runs)
+    assert all(row.repetition.confirmed for row in marked)
 
 
 @pytest.mark.parametrize(
