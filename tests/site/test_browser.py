@@ -146,6 +146,26 @@ def test_no_page_scrolls_sideways(browser: Browser, place: Path, name: str, widt
         assert wide <= width
 
 
+@pytest.mark.parametrize("width", [390, 1000])
+def test_systems_stay_in_sight_and_cover_no_rank(browser: Browser, place: Path, width: int) -> None:
+    size = {"width": width, "height": 800}
+    with opened(browser, place / "boards" / "toy-v1.html", viewport=size) as page:
+        left, covered, moved = page.evaluate(
+            """() => {
+              const table = document.querySelector("table.board");
+              const scroll = table.closest(".scroll");
+              scroll.scrollLeft = 300;
+              const [rank, system] = [...table.tHead.rows[0].cells]
+                .slice(0, 2).map((by) => by.getBoundingClientRect());
+              const hidden = rank.right <= scroll.getBoundingClientRect().left;
+              return [system.left, hidden ? 0 : rank.right - system.left, scroll.scrollLeft];
+            }"""
+        )
+        assert moved == 300
+        assert 0 < left < width / 4
+        assert covered < 1
+
+
 def test_hostile_names_do_nothing(browser: Browser, place: Path) -> None:
     made = """() => [...document.querySelectorAll("*")].filter((by) =>
       [...by.attributes].some((one) => one.name.startsWith("on"))
