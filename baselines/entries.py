@@ -16,9 +16,14 @@ def fitted_entry(name: str, task: TaskView) -> Method:
     It is the method that the board knows: it sees what its own card reads and is given its own
     card's seed, that of its first run, whatever the view of the method that it is a part of.
 
-    Raises CardRefused where it reads what the view does not show.
+    Raises CardRefused where it reads what the view does not show, and for an entry that is not the
+    project's own: a card names code, and that of strangers is not run for another card's sake.
     """
     card = read_card(CARDS / name)
+    if card.name != name or card.owner is not None:
+        raise CardRefused(
+            f"{name!r} is no entry of the project; expected one without an owner, such as als"
+        )
     if unread := set(card.reads) - set(task.reads):
         raise CardRefused(
             f"{name} reads {', '.join(sorted(unread))}, which the card that names it does not; "

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from llm4rec_bench.compare import compare_runs
+from llm4rec_bench.entry.replay import replay_of
 from llm4rec_bench.errors import CardRefused
 from llm4rec_bench.leaderboard import Repetition
-from llm4rec_bench.recording import Recording, recording_of
+from llm4rec_bench.recording import recording_of
 from llm4rec_bench.run import Run, read_run
-from llm4rec_bench.run.execute import Watcher, execute
+from llm4rec_bench.run.execute import Watcher, execute, refuse_foreign
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task import Task
+
+OURS = "baselines."
+"""Methods of this repository; what else a card names, an entrant may have chosen for another end."""
 
 
 def reproduce(
@@ -39,9 +43,10 @@ def reproduce(
             f"{card.name}: names no system of this repository; its command is for a person to run: "
             f"{card.command}"
         )
+    refuse_foreign(card, OURS)
     before = read_run(path, load=load)
     replay = recording_of(path).exists()
-    recording = Recording(recording_of(path), replay=True) if replay else None
+    recording = replay_of(card, recording_of(path)) if replay else None
     execute(
         card, before.task, before.header.track, out,
         workspace=workspace, recording=recording, watcher=watcher,

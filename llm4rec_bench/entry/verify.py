@@ -18,6 +18,7 @@ import msgspec
 
 from llm4rec_bench.entry.elsewhere import fetched
 from llm4rec_bench.entry.paths import FILE, MOST_FILES, unsound
+from llm4rec_bench.entry.replay import REPLAYED, replay_of
 from llm4rec_bench.errors import BenchError, CardRefused, RunRefused, printable
 from llm4rec_bench.leaderboard import (
     SCORES,
@@ -27,7 +28,7 @@ from llm4rec_bench.leaderboard import (
     read_submission,
     saved_scores,
 )
-from llm4rec_bench.recording import Recording, recording_of
+from llm4rec_bench.recording import recording_of
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.execute import execute
 from llm4rec_bench.run.lines import opened
@@ -35,9 +36,6 @@ from llm4rec_bench.scoring import Score, score
 from llm4rec_bench.split import TEST
 from llm4rec_bench.submission import CARD, Card, run_files
 from llm4rec_bench.task import Task
-
-REPLAYED = "baselines.llm."
-"""Methods whose recorded answers are made into a run again; all of them lie in this repository."""
 
 _MODELS = ("model", "encoder")
 """Parameters that name a pre-trained model."""
@@ -268,7 +266,7 @@ def _replays(folder: Path, card: Card, load: Callable[[str], Task]) -> list[Find
         with tempfile.TemporaryDirectory() as place:
             out = Path(place) / path.name.removesuffix(".gz")
             try:
-                recording = Recording(recording_of(path), replay=True)
+                recording = replay_of(card, recording_of(path))
                 execute(card, load(task_id), track, out, recording=recording)
             except BenchError as error:
                 found.append(Finding(str(recording_of(path)), f"cannot be replayed: {error}"))

@@ -93,6 +93,29 @@ def load_method(card: Card, task_id: str, track: str) -> Method:
     return made
 
 
+def refuse_foreign(card: Card, within: str) -> None:
+    """Raise CardRefused where a card's system is no method that is defined below a package.
+
+    What a module merely imports is none, nor is a function: a card of a stranger would have it
+    called with whatever arguments.
+    """
+    module, _, name = (card.system or "").partition(":")
+    method = None
+    if module.startswith(within):
+        try:
+            with _blamed(card, "while it was imported"):
+                method = vars(importlib.import_module(module)).get(name)
+        except MethodFailed as failed:
+            if not isinstance(failed.__cause__, ModuleNotFoundError):
+                raise
+    defined = isinstance(method, type) and method.__module__ == module
+    if not (defined and hasattr(method, "fit") and hasattr(method, "rank")):
+        raise CardRefused(
+            f"{card.name}: system {card.system} is no method of {within[:-1]}; expected a class "
+            "that is defined there, with fit and rank"
+        )
+
+
 def _bind(signature: inspect.Signature, params: dict[str, Any]) -> None:
     """Raise TypeError where something cannot be called with these params, and say which."""
     kinds = {parameter.kind for parameter in signature.parameters.values()}
