@@ -50,7 +50,13 @@ def proposal(
     repository: Path, base: str, head: str, author: str, association: str = "NONE"
 ) -> Proposal:
     """Read a pull request from its two commits; raises UsageError where Git cannot find them."""
-    fork = _git(repository, "merge-base", "--", base, head).strip()
+    fork, *others = _git(repository, "merge-base", "--all", "--", base, head).split()
+    if others:  # a change between one of them and the head need not be what merging does
+        told = (
+            f"its history meets that of the main branch in {len(others) + 1} commits, so that what "
+            "it changes cannot be told; make one commit of the entry on the main branch as it is"
+        )
+        return Proposal(None, [], [told])
     changes = _changes(_git(repository, "diff", "--raw", "-z", "--no-renames", fork, head))
     found = refusals(changes, author, association)
     names = sorted({
@@ -63,6 +69,8 @@ def proposal(
     folder = f"submissions/{names[0]}/"
     listed = _git(repository, "ls-tree", "-r", "-l", "-z", head, "--", folder)
     there = [_listed(line) for line in listed.split("\0") if line]
+    if not there:  # a maintainer withdraws it
+        return Proposal(None, [], [])
     found = unsound([(path, mode, size) for path, mode, size, _ in there])
     return Proposal(names[0], [File(path, blob) for path, _, _, blob in there], found)
 
@@ -118,6 +126,8 @@ def _environment() -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",  # what older versions know: nothing is fetched by any of them
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "core.fsmonitor",

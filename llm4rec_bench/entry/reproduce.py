@@ -19,7 +19,7 @@ from llm4rec_bench.submission import Card
 from llm4rec_bench.task import Task
 
 OURS = "baselines."
-"""Methods of this repository; what else a card names, an entrant may have chosen for another end."""
+"""Methods of this repository; what else a card names may do anything."""
 
 
 def reproduce(

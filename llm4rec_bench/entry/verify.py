@@ -32,7 +32,7 @@ from llm4rec_bench.recording import recording_of
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.execute import execute
 from llm4rec_bench.run.lines import opened
-from llm4rec_bench.scoring import Score, score
+from llm4rec_bench.scoring import DESCRIBED, Score, score
 from llm4rec_bench.split import TEST
 from llm4rec_bench.submission import CARD, Card, run_files
 from llm4rec_bench.task import Task
@@ -204,9 +204,9 @@ def _scores(folder: Path, card: Card, fresh: Sequence[Score]) -> list[Finding]:
 
 def _difference(saved: Score, made: Score) -> str | None:
     """In what a saved score differs from a fresh one."""
-    known = made.slices.keys()
+    unknown = set(DESCRIBED) - made.slices.keys()
     saved = msgspec.structs.replace(
-        saved, slices={name: by for name, by in saved.slices.items() if name in known}
+        saved, slices={name: by for name, by in saved.slices.items() if name not in unknown}
     )
     if msgspec.json.encode(saved) == msgspec.json.encode(made):
         return None

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from llm4rec_bench.compare import has_its_ranks
-from llm4rec_bench.errors import CardRefused
-from llm4rec_bench.files import replace_text
+from llm4rec_bench.errors import CardRefused, printable
+from llm4rec_bench.files import read_bounded, replace_text
 from llm4rec_bench.run.lines import run_digest
 from llm4rec_bench.scoring import SCORER, Score
 from llm4rec_bench.store import known_tasks, recipe_folder
@@ -19,6 +19,8 @@ from llm4rec_bench.task import FORMAT, read_manifest, read_recipe
 from llm4rec_bench.tuning import check_followed
 
 SCORES = "scores.json"
+LARGEST_SCORES = 1 << 26
+"""Bytes of it beyond which it is not read."""
 
 
 class SavedScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,11 +79,11 @@ def saved_scores(folder: Path, card: Card) -> list[Score]:
     path = folder / SCORES
     mend = f"run: llm4rec-bench score {folder} --save"
     try:
-        saved = msgspec.json.decode(path.read_bytes(), type=SavedScores)
+        saved = msgspec.json.decode(read_bounded(path, LARGEST_SCORES), type=SavedScores)
     except OSError as error:
         raise CardRefused(f"{path}: {error.strerror}; {mend}") from None
-    except msgspec.DecodeError as error:
-        raise CardRefused(f"{path}: {error}; {mend}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CardRefused(f"{path}: {printable(str(error), 300)}; {mend}") from None
     if saved.format != FORMAT or any(score.format != FORMAT for score in saved.scores):
         raise CardRefused(f"{path}: is not of format {FORMAT}; {mend}")
     runs = {run_digest(run): run.name for run in run_files(folder)}

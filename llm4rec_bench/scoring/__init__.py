@@ -16,9 +16,10 @@ from llm4rec_bench.scoring.scorer import (
     score,
     unpacked_ranks,
 )
-from llm4rec_bench.scoring.slices import slices_of
+from llm4rec_bench.scoring.slices import DESCRIBED, slices_of
 
 __all__ = [
+    "DESCRIBED",
     "SCORER",
     "Agreement",
     "Alarm",

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from llm4rec_bench.metrics import Metric, Ranks, per_request
 from llm4rec_bench.run import Run, Tally, read_run
+from llm4rec_bench.run.format import MOST_ROWS, MOST_RUNS
 from llm4rec_bench.scoring.alarms import Alarm, Compared, alarms
 from llm4rec_bench.scoring.breadth import Breadth, breadth
 from llm4rec_bench.scoring.floors import Floors, floors
@@ -50,6 +51,9 @@ _FEW = 0.005
 
 MOST_TARGETS = 1000
 """Targets of one request beyond which packed ranks are not read."""
+
+_MOST_RANKS = 1 << 27
+"""Packed ranks that are read, whatever numbers stand beside them."""
 
 
 class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -220,7 +224,9 @@ def packed_ranks(ranks: Ranks) -> str:
 
 def unpacked_ranks(text: str, runs: int, requests: int) -> Ranks:
     """The ranks that `packed_ranks` packed; ValueError where they are not of that shape."""
-    most = runs * requests * MOST_TARGETS
+    if not (0 < runs <= MOST_RUNS and 0 < requests <= MOST_ROWS):
+        raise ValueError(f"{runs} runs of {requests} requests")
+    most = min(runs * requests * MOST_TARGETS, _MOST_RANKS)
     unpacker = zlib.decompressobj()
     data = unpacker.decompress(base64.b64decode(text, validate=True), most)
     ranks = np.frombuffer(data, np.uint8).astype(np.int64).reshape(runs, requests, -1)

@@ -24,6 +24,9 @@ POPULARITY = {"head target": 1 / 3, "middle target": 2 / 3, "tail target": None}
 """Slices by the target's popularity: items in order of visible events, cut where the items
 so far hold this share of all events."""
 
+DESCRIBED = ("described", "not described")
+"""Slices that there are only where the descriptions of items are on this machine."""
+
 
 def slices_of(task: Task, split: str) -> dict[str, Mask]:
     """Which requests of a split lie in each slice.
@@ -43,7 +46,7 @@ def slices_of(task: Task, split: str) -> dict[str, Mask]:
     found |= _parted(_share_of_more_popular(task, split)[first], POPULARITY, strictly=True)
     if not task.lacks_descriptions:
         described = np.isin(first, task.items.encode(task.descriptions["item_id"]))
-        found |= {"described": described, "not described": ~described}
+        found |= dict(zip(DESCRIBED, (described, ~described), strict=True))
     return {name: inside for name, inside in found.items() if inside.any() and not inside.all()}
 
 

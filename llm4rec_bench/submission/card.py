@@ -22,6 +22,9 @@ CARD = "submission.toml"
 LARGEST_CARD = 1 << 18
 """Bytes of a card beyond which it is not read."""
 
+_MOST_DOTS = 500
+"""Dots of one line of a card: reading a dotted key takes the square of its parts."""
+
 _WORDS = r"[a-z0-9]+(-[a-z0-9]+)*"
 Name = Annotated[str, msgspec.Meta(pattern=rf"^({_WORDS}--)?{_WORDS}\Z", max_length=104)]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
@@ -188,7 +191,10 @@ def read_card(folder: Path) -> Card:
             raise CardRefused(f"{path}: is not a regular file")
         if state.st_size > LARGEST_CARD:
             raise CardRefused(f"{path}: larger than {LARGEST_CARD >> 10} KiB")
-        data = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise CardRefused(f"{path}: a line holds more than {_MOST_DOTS} dots; break it")
+        data = tomllib.loads(text)
         _refuse_secrets(path, data)
         return msgspec.convert(data, Card)
     except OSError as error:
@@ -199,7 +205,7 @@ def read_card(folder: Path) -> Card:
         raise CardRefused(f"{path}: {_explained(str(error), data)}") from None
     except RecursionError:
         raise CardRefused(f"{path}: is nested too deeply") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, and of a number with too many digits
         raise CardRefused(f"{path}: {printable(str(error), 300)}") from None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,47 @@ def forged(checkout: Path, toy) -> None:
     found = json.loads(path.read_text())
     found["scores"][0]["metrics"]["ndcg@10"]["value"] = 0.999
     path.write_text(json.dumps(found))
+
+
+def forged_slice(checkout: Path, toy) -> None:
+    path = entered(checkout, toy) / "scores.json"
+    found = json.loads(path.read_text())
+    slices = found["scores"][0]["slices"]
+    slices["cold users"] = next(iter(slices.values()))
+    path.write_text(json.dumps(found))
+
+
+def commands_in_scores(checkout: Path, toy) -> None:
+    path = entered(checkout, toy) / "scores.json"
+    path.write_text(json.dumps({"\n::error::x\u202e": 1} | json.loads(path.read_text())))
+
+
+def nested_scores(checkout: Path, toy) -> None:
+    path = entered(checkout, toy) / "scores.json"
+    path.write_text('{"format": "llm4rec-bench/1", "scores": [{"x": ' + "[" * 1_000_000)
+
+
+def ranks_without_end(checkout: Path, toy) -> None:
+    """Three gigabytes of ranks, of which the file says that there are none."""
+    path = entered(checkout, toy) / "scores.json"
+    found = json.loads(path.read_text())
+    packer = zlib.compressobj()
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(3000)) + packer.flush()
+    found["scores"][0] |= {"requests": 0, "ranks": base64.b64encode(packed).decode()}
+    path.write_text(json.dumps(found))
+
+
+def many_digits(checkout: Path, toy) -> None:
+    entered(checkout, toy)
+    card = checkout / "submissions" / "ada--mine" / "submission.toml"
+    card.write_text(card.read_text() + f"seed = {'1' * 5000}\n")
+
+
+def many_parts(checkout: Path, toy) -> None:
+    """A key for which the reader of TOML would need gigabytes."""
+    entered(checkout, toy)
+    card = checkout / "submissions" / "ada--mine" / "submission.toml"
+    card.write_text(card.read_text() + f"{'a.' * 60_000}a = 1\n")
 
 
 def of_another_run(checkout: Path, toy) -> None:
@@ -198,6 +241,12 @@ def strange_names(checkout: Path, toy) -> None:
     ("forgery", "told"),
     [
         (forged, "ndcg@10 is 0.9990 there, and the run file gives 0."),
+        (forged_slice, "slices there is not what the run file gives"),
+        (commands_in_scores, "scores.json: error: Object contains unknown field `\\n::error::x"),
+        (nested_scores, "scores.json: error:"),
+        (ranks_without_end, "its saved ranks cannot be read"),
+        (many_digits, "submission.toml: error: Exceeds the limit"),
+        (many_parts, "submission.toml: error: a line holds more than 500 dots"),
         (of_another_run, "belongs to no run file in the folder"),
         (with_a_link, "tuning.json: is a symbolic link; expected a regular file"),
         (with_a_linked_folder, "toy-v1.retrieval.jsonl.gz: is a symbolic link"),
@@ -287,3 +336,65 @@ def test_commits_that_are_not_there_are_a_usage_error(repository, bench, options
                          "--submissions", repository / "submissions")  # fmt: skip
     assert code == 2
     assert "git" in err
+
+
+def test_a_history_that_meets_the_board_twice_is_refused(repository, bench, toy) -> None:
+    """What Git takes for the change then leaves out what merging would put back."""
+    fork = repository.parent / "fork"
+    git(repository.parent, "clone", "-q", str(repository), str(fork))
+    begun = git(repository, "rev-parse", "HEAD")
+    write_entry(repository / "submissions" / "bob--his", rows(halves, toy), "His, mended")
+    git(repository, "commit", "-qam", "Bob's second try")
+    entered(fork, toy)
+    git(fork, "add", "-A")
+    git(fork, "commit", "-qm", "An entry", "--date", "2030-01-01T00:00:00Z")
+    git(fork, "fetch", "-q", str(repository), "main")  # before the entry is merged
+    git(repository, "pull", "-q", "--no-rebase", "--no-edit", str(fork), "HEAD")
+    git(fork, "merge", "-q", "--no-commit", "-s", "ours", "FETCH_HEAD")
+    entered(fork, toy, title="Better title")
+    git(fork, "add", "-A")
+    git(fork, "commit", "-qm", "A better title")
+    head = git(fork, "rev-parse", "HEAD")
+    git(repository, "fetch", "-q", str(fork), "HEAD")
+    said = git(repository, "diff", "--name-only", begun, head)
+    assert "bob--his" not in said
+    git(repository, "merge", "-q", "--no-edit", head)
+    merged = repository / "submissions" / "bob--his" / "submission.toml"
+    assert '"His"' in merged.read_text()  # what Bob mended is gone, and Ada never touched it
+    base = git(repository, "rev-parse", "HEAD^1")
+    code, out, err = bench(
+        "pull-request", repository, "--base", base, "--head", head, "--author", "ada",
+        "--submissions", repository / "submissions",
+    )  # fmt: skip
+    assert code == 1
+    assert "meets that of the main branch in 2 commits" in out + err
+
+
+def test_a_repository_cannot_have_a_program_started(repository, bench, tmp_path: Path) -> None:
+    """One that says to lack objects names a program that would fetch them."""
+    proof = tmp_path / "proof"
+    head = git(repository, "rev-parse", "HEAD")
+    tree = git(repository, "rev-parse", "HEAD:submissions")
+    for name, value in {
+        "core.repositoryformatversion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": str(tmp_path),
+        "remote.origin.uploadpack": f"touch {proof}; false",
+    }.items():
+        git(repository, "config", name, value)
+    (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    empty = git(repository, "hash-object", "-t", "tree", "-w", "/dev/null")
+    base = git(repository, "commit-tree", empty, "-p", head, "-m", "x")
+    code, _, err = bench(
+        "pull-request", repository, "--base", head, "--head", base, "--author", "ada",
+        "--submissions", repository / "submissions",
+    )  # fmt: skip
+    assert code == 2
+    assert "git diff fails" in err
+    assert not proof.exists()
+
+
+def test_maintainers_withdraw_an_entry(judged) -> None:
+    code, said, _ = judged(lambda checkout: withdrawn(checkout, None), association="MEMBER")
+    assert code == 0, said

@@ -92,7 +92,7 @@ def test_a_replay_asks_no_server_even_how_many_tokens_a_text_has(
     monkeypatch.setattr(
         "baselines.llm.models.endpoint.Endpoint._meet", lambda self: asked.append(self.base_url)
     )
-    model = 'kind = "openai", model = "x", base_url = "http://127.0.0.1:9/", count_tokens = "server"'
+    model = 'kind = "openai", model = "x", count_tokens = "server"'
     more = letters(f"context = 200\nmodel = {{ {model} }}")
     code, said, _ = judged(lambda checkout: recorded(checkout, toy, more))
     assert code == 1
