@@ -51,6 +51,10 @@ def submit(
     """
     runs = _read(files, load)
     document = _document(card if card is not None else place)
+    there = _document(place).get("elsewhere")  # where this entry's runs lie, and no other card's
+    document.pop("elsewhere", None)
+    if there:
+        document["elsewhere"] = there
     for name, value in {"name": place.name, **fields}.items():
         document[name] = value
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -28,14 +28,15 @@ from llm4rec_bench.leaderboard import (
     read_submission,
     saved_scores,
 )
-from llm4rec_bench.recording import recording_of
+from llm4rec_bench.recording import MARK, recording_of
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.execute import execute
 from llm4rec_bench.run.lines import opened
 from llm4rec_bench.scoring import DESCRIBED, Score, score
 from llm4rec_bench.split import TEST
+from llm4rec_bench.store import known_tasks, recipe_folder
 from llm4rec_bench.submission import CARD, Card, run_files
-from llm4rec_bench.task import Task
+from llm4rec_bench.task import Task, read_recipe
 
 _MODELS = ("model", "encoder")
 """Parameters that name a pre-trained model."""
@@ -70,7 +71,9 @@ def verify(
         return [Finding(str(folder / CARD), _after(str(error), folder / CARD))]
     found = _declared(folder, card)
     scores: list[Score] = []
-    for path in [*run_files(folder), *_elsewhere(card, home, found)]:
+    paths = [*run_files(folder), *_elsewhere(card, home, found)]
+    found += _without_run(folder, card)
+    for path in paths:
         made, told = _run(folder, path, card, load)
         found += told
         if made is not None:
@@ -80,7 +83,7 @@ def verify(
     found += _scores(folder, card, scores)
     found += _alarms(folder, card, scores, others)
     if not any(finding.refused for finding in found):
-        found += _replays(folder, card, load)
+        found += _replays(folder, paths, card, load)
     return found
 
 
@@ -148,10 +151,23 @@ def _declared(folder: Path, card: Card) -> list[Finding]:
 def _elsewhere(card: Card, home: Path, found: list[Finding]) -> Iterator[Path]:
     """Run files that lie in a dataset of the Hub, brought here and known by their digests."""
     for name, there in card.elsewhere.items():
+        task, _, track = name.partition(".")
         try:
+            if task not in known_tasks() or track not in read_recipe(recipe_folder(task)).tracks:
+                raise CardRefused("is of no known task, or no track of it; nothing is fetched")
             yield fetched(name, there, home)
         except BenchError as error:
             found.append(Finding(f"{CARD}: elsewhere.{name}", str(error)))
+
+
+def _without_run(folder: Path, card: Card) -> list[Finding]:
+    """Recordings beside which there is no run: nobody would look at what they hold."""
+    runs = {path.name.split(".jsonl")[0] for path in run_files(folder)} | card.elsewhere.keys()
+    return [
+        Finding(str(path), "is the recording of no run of this entry; remove it")
+        for path in sorted(folder.iterdir())
+        if MARK in path.name and path.name.split(MARK)[0] not in runs
+    ]
 
 
 def _run(
@@ -247,16 +263,19 @@ def _alarms(
     return found
 
 
-def _replays(folder: Path, card: Card, load: Callable[[str], Task]) -> list[Finding]:
-    """Where recorded answers do not make the run file beside them."""
+def _replays(
+    folder: Path, paths: Sequence[Path], card: Card, load: Callable[[str], Task]
+) -> list[Finding]:
+    """Where the recorded answers in a folder do not make its run files, wherever these lie."""
     found = []
-    for path in run_files(folder):
-        if not recording_of(path).exists():
+    for path in paths:
+        recorded = recording_of(folder / f"{path.name.split('.jsonl')[0]}.jsonl.gz")
+        if not recorded.exists():
             continue
         if not (card.system or "").startswith(REPLAYED):
             found.append(
                 Finding(
-                    str(recording_of(path)),
+                    str(recorded),
                     f"is not replayed, for its system is not of this repository's {REPLAYED[:-1]}",
                     False,
                 )
@@ -266,15 +285,15 @@ def _replays(folder: Path, card: Card, load: Callable[[str], Task]) -> list[Find
         with tempfile.TemporaryDirectory() as place:
             out = Path(place) / path.name.removesuffix(".gz")
             try:
-                recording = replay_of(card, recording_of(path))
+                recording = replay_of(card, recorded)
                 execute(card, load(task_id), track, out, recording=recording)
             except BenchError as error:
-                found.append(Finding(str(recording_of(path)), f"cannot be replayed: {error}"))
+                found.append(Finding(str(recorded), f"cannot be replayed: {error}"))
                 continue
             if not _same(out, path):
                 found.append(
                     Finding(
-                        str(recording_of(path)),
+                        str(recorded),
                         f"replays to another run than {path.name}; enter the run and the recording "
                         "of one `llm4rec-bench run`",
                     )

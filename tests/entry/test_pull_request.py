@@ -98,6 +98,18 @@ def ranks_without_end(checkout: Path, toy) -> None:
     path.write_text(json.dumps(found))
 
 
+def recording_of_no_run(checkout: Path, toy) -> None:
+    folder = entered(checkout, toy)
+    (folder / "toy-v1.retrieval.recording.jsonl.gz").write_bytes(b"a film, in parts")
+
+
+def elsewhere_without_end(checkout: Path, toy) -> None:
+    """Files that would be fetched one after the other, of tasks that there are not."""
+    there = 'repository = "a/b"\ncommit = "{0}"\nfile = "x"\ndigest = "sha256:{1}"\n'
+    there = there.format("0" * 40, "0" * 64)
+    entered(checkout, toy, card=CARD + f'[elsewhere."none-v1.ranking"]\n{there}')
+
+
 def many_digits(checkout: Path, toy) -> None:
     entered(checkout, toy)
     card = checkout / "submissions" / "ada--mine" / "submission.toml"
@@ -245,6 +257,8 @@ def strange_names(checkout: Path, toy) -> None:
         (commands_in_scores, "scores.json: error: Object contains unknown field `\\n::error::x"),
         (nested_scores, "scores.json: error:"),
         (ranks_without_end, "its saved ranks cannot be read"),
+        (recording_of_no_run, "retrieval.recording.jsonl.gz: error: is the recording of no run"),
+        (elsewhere_without_end, "is of no known task, or no track of it; nothing is fetched"),
         (many_digits, "submission.toml: error: Exceeds the limit"),
         (many_parts, "submission.toml: error: a line holds more than 500 dots"),
         (of_another_run, "belongs to no run file in the folder"),

@@ -85,9 +85,7 @@ def test_what_a_module_imports_is_none_of_its_methods(judged, toy, monkeypatch) 
     assert "antigravity" not in sys.modules
 
 
-def test_a_replay_asks_no_server_even_how_many_tokens_a_text_has(
-    judged, toy, monkeypatch
-) -> None:
+def test_a_replay_asks_no_server_even_how_many_tokens_a_text_has(judged, toy, monkeypatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
         "baselines.llm.models.endpoint.Endpoint._meet", lambda self: asked.append(self.base_url)

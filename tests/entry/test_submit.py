@@ -157,6 +157,15 @@ def test_a_run_too_large_for_the_folder_goes_to_the_hub(
     assert sorted(path.name for path in folder.iterdir()) == ["scores.json", "submission.toml"]
     (there,) = read_card(folder).elsewhere.values()
     assert (there.repository, there.file) == ("ada/my-runs", RUN)
+    beginning = tmp_path / "begin.toml"
+    beginning.write_text((folder / "submission.toml").read_text("utf-8").split("[elsewhere")[0])
+    recorded = folder / "toy-v1.ranking.recording.jsonl.gz"
+    recorded.write_bytes(gzip.compress(b'{"format":"llm4rec-bench-recording/1"}\n'))
+    code, said = enter("--edit", "--card", beginning, "--title", "Better", files=())
+    assert code == 0, said
+    assert read_card(folder).elsewhere == {"toy-v1.ranking": there}
+    assert f"{recorded.name}: warning: is not replayed" in said
+    recorded.unlink()
     shutil.rmtree(tmp_path / "store" / "entered")  # what the author has kept, others fetch
     code, _, err = bench("verify", folder, "--submissions", repository / "submissions")
     assert code == 0, err
