@@ -36,6 +36,7 @@ from llm4rec_bench.leaderboard import (
 from llm4rec_bench.leaderboard.data import _FORMULA, _inert
 from llm4rec_bench.scoring import Alarm, Latency, Tokens
 from llm4rec_bench.statistics import Interval, Percentile
+from llm4rec_bench.submission import read_card
 from tests.conftest import ROOT
 from tests.test_leaderboard import HOSTILE, base, entry, submission  # noqa: F401
 
@@ -169,7 +170,8 @@ def test_strangers_in_alarms_and_currencies_are_escaped(base, printed) -> None:
 
 def test_a_run_that_was_made_again_is_marked(base, printed) -> None:
     found = plain(base["ranking"])
-    again = Repetition(found.run_digest, "run", 1.0, 0.0, 0.0, 0.0, datetime.date(2026, 11, 22))
+    again = Repetition(found.run_digest, "run", 1.0, 0.0, 0.0, 0.0, datetime.date(2026, 11, 22),
+                       card=entry(found).card.fingerprint("toy-v1", "ranking"))  # fmt: skip
     made = Reproduced(runs={"a-name/toy-v1.ranking": again})
     lines = printed(entry(found, title="Long " * 20), reproduced=made, width=60)
     (row,) = [line for line in lines if re.match(r" *1 ", line)]
@@ -198,7 +200,8 @@ def test_colours_are_only_for_terminals_that_want_them(base, capfd, monkeypatch)
 
 def test_the_document_holds_every_value_as_it_is(base) -> None:
     found = plain(base["ranking"], 0.9)
-    again = Repetition(found.run_digest, "replay", 0.5, 0.1, 0.05, 0.2, datetime.date(2026, 1, 2))
+    again = Repetition(found.run_digest, "replay", 0.5, 0.1, 0.05, 0.2, datetime.date(2026, 1, 2),
+                       card=entry(found, **FULL).card.fingerprint("toy-v1", "ranking"))  # fmt: skip
     made = tables(
         [entry(found, **FULL, models=[{"name": "a/b", "revision": "1"}]),
          entry(plain(base["retrieval"]), title="Other")],
@@ -360,8 +363,9 @@ def test_the_board_is_written_as_data_and_checked(bench, submissions, form: str)
 
 
 def test_the_mark_of_a_repeated_run_reaches_the_command(bench, submissions, base) -> None:
+    card = read_card(submissions / "first").fingerprint("toy-v1", "ranking")
     again = Repetition(base["ranking"].run_digest, "run", 1.0, 0.0, 0.0, 0.0,
-                       datetime.date(2026, 11, 22))  # fmt: skip
+                       datetime.date(2026, 11, 22), card)  # fmt: skip
     save_reproduced(submissions, Reproduced(runs={"first/toy-v1.ranking": again}))
     out = bench("leaderboard", "--submissions", submissions, "--task", "toy-v1")[1]
     assert re.search(r"1  First ✓ ", out)

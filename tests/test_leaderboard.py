@@ -564,6 +564,7 @@ def repetition(found: Score, **how: Any) -> Repetition:
     given: dict[str, Any] = {
         "run_digest": found.run_digest, "how": "run", "same": 1.0, "difference": 0.0,
         "low": 0.0, "high": 0.0, "date": datetime.date(2026, 11, 20),
+        "card": entry(found).card.fingerprint(found.task, found.track),
     }  # fmt: skip
     return Repetition(**(given | how))
 
@@ -575,6 +576,7 @@ def repetition(found: Score, **how: Any) -> Repetition:
         ({"same": 0.4, "difference": -0.01, "low": -0.03, "high": 0.01}, True),
         ({"same": 0.4, "difference": -0.05, "low": -0.08, "high": -0.02}, False),
         ({"run_digest": "sha256:another"}, False),
+        ({"card": "sha256:another"}, False),
     ],
 )
 def test_a_run_that_was_made_again_is_marked(

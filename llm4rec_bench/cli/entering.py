@@ -195,11 +195,12 @@ def _placed(place: Place | None) -> str:
 @click.option("--task", "tasks", multiple=True, help="Only this task. Repeatable.")
 @click.option("--track", "tracks", multiple=True, help="Only this track. Repeatable.")
 @click.option("--out", type=FOLDER, help="Folder for the new runs.  [default: reproduced/NAME]")
+@click.option("--overwrite", is_flag=True, help="Start anew what is there.")
 @click.option("--save", is_flag=True, help="Note it for the board: for maintainers.")
 @_SUBMISSIONS
 def reproduce(
-    entry: Path, tasks: tuple[str, ...], tracks: tuple[str, ...], out: Path | None, save: bool,
-    submissions: Path,
+    entry: Path, tasks: tuple[str, ...], tracks: tuple[str, ...], out: Path | None,
+    overwrite: bool, save: bool, submissions: Path,
 ) -> None:  # fmt: skip
     """Make the runs of ENTRY again, from its card or its recordings, and compare them.
 
@@ -208,6 +209,8 @@ def reproduce(
     import datetime
 
     from llm4rec_bench.cli.bars import RunBar
+    from llm4rec_bench.entry.elsewhere import fetched
+    from llm4rec_bench.entry.replay import recorded_in
     from llm4rec_bench.entry.reproduce import reproduce as again
     from llm4rec_bench.errors import UsageError
     from llm4rec_bench.leaderboard import card_of, read_reproduced, save_reproduced
@@ -216,7 +219,10 @@ def reproduce(
 
     folder = _entry(entry, submissions)
     card = card_of(folder)
-    there = run_files(folder)
+    there = [
+        *run_files(folder),
+        *(fetched(*named, default_home()) for named in card.elsewhere.items()),
+    ]
     chosen = [
         path
         for path in there
@@ -235,7 +241,7 @@ def reproduce(
         to = (out or Path("reproduced") / card.name) / path.name.removesuffix(".gz")
         with RunBar(f"{card.name} {task} {track}") as bar:
             found = again(
-                card, path, to, load,
+                card, path, recorded_in(folder, path), to, load, overwrite=overwrite,
                 today=datetime.datetime.now(datetime.UTC).date(),
                 workspace=workspace(default_home()), watcher=bar,
             )  # fmt: skip

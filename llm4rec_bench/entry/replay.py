@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from llm4rec_bench.errors import CardRefused
-from llm4rec_bench.recording import Recording
+from llm4rec_bench.recording import Recording, recording_of
 from llm4rec_bench.run.execute import refuse_foreign
 from llm4rec_bench.submission import Card
 
 REPLAYED = "baselines.llm."
 """Methods whose recorded answers are made into a run again; all of them lie in this repository."""
+
+
+def recorded_in(folder: Path, run: Path) -> Path:
+    """Where the recorded answers of an entry's run lie: in its folder, wherever the run does."""
+    return recording_of(folder / f"{run.name.split('.jsonl')[0]}.jsonl.gz")
 
 
 def replay_of(card: Card, path: Path) -> Recording:

@@ -10,9 +10,8 @@ import numpy as np
 
 from llm4rec_bench.compare import compare_runs
 from llm4rec_bench.entry.replay import replay_of
-from llm4rec_bench.errors import CardRefused
+from llm4rec_bench.errors import CardRefused, printable
 from llm4rec_bench.leaderboard import Repetition
-from llm4rec_bench.recording import recording_of
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.execute import Watcher, execute, refuse_foreign
 from llm4rec_bench.submission import Card
@@ -25,31 +24,34 @@ OURS = "baselines."
 def reproduce(
     card: Card,
     path: Path,
+    recorded: Path,
     out: Path,
     load: Callable[[str], Task],
     *,
     today: datetime.date,
+    overwrite: bool = False,
     workspace: Path | None = None,
     watcher: Watcher = Watcher(),  # noqa: B008 - it holds nothing
 ) -> Repetition:
     """Make the run of a run file again into `out`, and compare the two.
 
-    From the recorded answers where they lie beside the run, otherwise by running the method. What
-    was begun in `out` is gone on with. Raises CardRefused where the card names no system, and
-    what `execute` and `read_run` raise.
+    From the answers `recorded`, if they are there, which is done anew each time; otherwise by
+    running the method. What was begun in `out` then is gone on with, unless `overwrite` says not.
+    Raises CardRefused where the card names no system, or none of this repository, and what
+    `execute` and `read_run` raise.
     """
     if card.system is None:
         raise CardRefused(
             f"{card.name}: names no system of this repository; its command is for a person to run: "
-            f"{card.command}"
+            f"{printable(card.command, 200)}"
         )
     refuse_foreign(card, OURS)
     before = read_run(path, load=load)
-    replay = recording_of(path).exists()
-    recording = replay_of(card, recording_of(path)) if replay else None
+    replay = recorded.exists()
+    recording = replay_of(card, recorded) if replay else None
     execute(
         card, before.task, before.header.track, out,
-        workspace=workspace, recording=recording, watcher=watcher,
+        overwrite=replay or overwrite, workspace=workspace, recording=recording, watcher=watcher,
     )  # fmt: skip
     after = read_run(out, load=load)
     (pair,) = compare_runs([after, before], ["again", "before"]).pairs
@@ -62,6 +64,7 @@ def reproduce(
         low=by.low,
         high=by.high,
         date=today,
+        card=card.fingerprint(before.header.task, before.header.track),
     )
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from llm4rec_bench.entry.elsewhere import fetched
 from llm4rec_bench.entry.paths import FILE, MOST_FILES, unsound
-from llm4rec_bench.entry.replay import REPLAYED, replay_of
+from llm4rec_bench.entry.replay import REPLAYED, recorded_in, replay_of
 from llm4rec_bench.errors import BenchError, CardRefused, RunRefused, printable
 from llm4rec_bench.leaderboard import (
     SCORES,
@@ -28,7 +28,7 @@ from llm4rec_bench.leaderboard import (
     read_submission,
     saved_scores,
 )
-from llm4rec_bench.recording import MARK, recording_of
+from llm4rec_bench.recording import MARK
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.execute import execute
 from llm4rec_bench.run.lines import opened
@@ -269,7 +269,7 @@ def _replays(
     """Where the recorded answers in a folder do not make its run files, wherever these lie."""
     found = []
     for path in paths:
-        recorded = recording_of(folder / f"{path.name.split('.jsonl')[0]}.jsonl.gz")
+        recorded = recorded_in(folder, path)
         if not recorded.exists():
             continue
         if not (card.system or "").startswith(REPLAYED):

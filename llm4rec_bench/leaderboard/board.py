@@ -85,7 +85,7 @@ def _table(task: str, track: str, entries: Sequence[Entry], reproduced: Reproduc
             place,
             entry,
             None if entry.card.prices is None else cost_stated(entry.score, entry.card.prices),
-            reproduced.of(entry.card.name, entry.score),
+            reproduced.of(entry.card, entry.score),
             [*entry.score.alarms, *_alike(entry, entries)],
         )
         for entry, place in zip(

@@ -1,7 +1,7 @@
 """Which runs the maintainers have made again: `submissions/reproduced.json`.
 
 An entrant cannot write it, for it lies outside every entry's folder. What it says of a run holds
-for that run file alone: a changed run loses its mark by itself.
+for that run file and the card that made it: where either is changed, the mark is gone by itself.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from llm4rec_bench.errors import BenchError
 from llm4rec_bench.files import read_bounded, replace_text
 from llm4rec_bench.scoring import Score
+from llm4rec_bench.submission import Card
 from llm4rec_bench.task import FORMAT
 
 REPRODUCED = "reproduced.json"
@@ -37,6 +38,8 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
     """The paired 95 % interval of the difference."""
     date: datetime.date
+    card: str
+    """Fingerprint of the card on that track: system, parameters, seed, repeats and reads."""
 
     @property
     def confirmed(self) -> bool:
@@ -50,10 +53,11 @@ class Reproduced(msgspec.Struct, forbid_unknown_fields=True):
     format: str = FORMAT
     runs: dict[str, Repetition] = {}
 
-    def of(self, name: str, score: Score) -> Repetition | None:
-        """The repetition of the very run that a score was computed from."""
-        found = self.runs.get(f"{name}/{score.task}.{score.track}")
-        return found if found is not None and found.run_digest == score.run_digest else None
+    def of(self, card: Card, score: Score) -> Repetition | None:
+        """The repetition of the very run that a score was computed from, by its card as it is."""
+        found = self.runs.get(f"{card.name}/{score.task}.{score.track}")
+        made_by = score.run_digest, card.fingerprint(score.task, score.track)
+        return found if found is not None and (found.run_digest, found.card) == made_by else None
 
 
 def read_reproduced(submissions: Path) -> Reproduced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -240,6 +241,17 @@ def test_an_entry_is_made_again_and_marked_for_as_long_as_its_run_is_the_same(
     board = tmp_path / "board.md"
     bench("leaderboard", "--submissions", submissions, "--out", board)
     assert "(submissions/markov) ✓ |" in board.read_text("utf-8")
+    card = submissions / "markov" / "submission.toml"
+    stated = card.read_text("utf-8")
+    card.write_text(re.sub(r"(?m)^system = .*$", "", stated), "utf-8")
+    bench("leaderboard", "--submissions", submissions, "--out", board)
+    assert "✓ |" not in board.read_text("utf-8")  # the card says another thing of the same run
+    card.write_text(stated.replace('title = "', 'title = "New '), "utf-8")
+    code, _, err = bench("reproduce", *words)
+    assert code == 1
+    assert "--overwrite replaces it" in err
+    code, out, err = bench("reproduce", *words, "--overwrite")
+    assert code == 0, err
     path = submissions / "markov" / "toy-v1.ranking.jsonl.gz"
     path.write_bytes(
         gzip.compress(gzip.decompress(path.read_bytes()).replace(b"Markov", b"Markow"))

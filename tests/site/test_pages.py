@@ -17,6 +17,7 @@ from llm4rec_bench.files import replace_text
 from llm4rec_bench.leaderboard import board
 from llm4rec_bench.site.build import POLICY, pages
 from llm4rec_bench.site.text import is_web, plain
+from llm4rec_bench.submission import read_card
 from tests.site.conftest import TEXTS, Runs, Site, hostile_card, with_titles
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -234,6 +235,7 @@ def test_runs_made_again_are_marked(runs: Runs, tmp_path) -> None:
     again = {
         "run_digest": runs.scores["ranking"].run_digest, "how": "run", "same": 1.0,
         "difference": 0.0, "low": 0.0, "high": 0.0, "date": "2026-11-23",
+        "card": read_card(tmp_path / "mine").fingerprint("toy-v1", "ranking"),
     }  # fmt: skip
     text = json.dumps({"format": "llm4rec-bench/1", "runs": {"mine/toy-v1.ranking": again}})
     replace_text(tmp_path / "reproduced.json", text)
