@@ -104,6 +104,7 @@ def pull_request(
 
     from llm4rec_bench.entry import pull_request as judged
     from llm4rec_bench.entry.verify import Finding, others_of, verify
+    from llm4rec_bench.leaderboard import read_submission
     from llm4rec_bench.store import default_home
 
     proposal = judged.proposal(repository, base, head, author, association)
@@ -122,7 +123,10 @@ def pull_request(
                 _bring(folder)
             findings = verify(folder, others, loading_once(8), default_home())
             findings = [_relative(finding, folder) for finding in findings]
-            entries = [*others, *judged.entries_of(folder, findings)]
+            mine = judged.entries_of(folder, findings)
+            if mine and (submissions / proposal.name).is_dir():
+                findings += judged.changed(read_submission(submissions / proposal.name), mine)
+            entries = [*others, *mine]
     for finding in findings:
         click.echo(str(finding), err=True)
     text = judged.summary(name, findings, entries)

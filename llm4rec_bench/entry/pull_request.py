@@ -138,6 +138,27 @@ def _environment() -> dict[str, str]:
     }
 
 
+def changed(before: Sequence[Entry], after: Sequence[Entry]) -> list[Finding]:
+    """What an entry takes away from the board, or puts in another's place: for a reviewer's eye."""
+    there = {(entry.score.task, entry.score.track): entry.score for entry in after}
+    found = []
+    for _, score in before:
+        metric, by = next(iter(score.metrics.items()))
+        now = there.get((score.task, score.track))
+        told = f"a run with {metric} {by.value:.4f}"
+        if now is None:
+            told = f"takes {told} off the board; say why"
+        elif now.run_digest != score.run_digest:
+            told = (
+                f"puts one with {now.metrics[metric].value:.4f} in the place of {told}; "
+                "test_looks counts both"
+            )
+        else:
+            continue
+        found.append(Finding(f"{score.task} {score.track}", told, False))
+    return found
+
+
 def summary(name: str, findings: Sequence[Finding], entries: Sequence[Entry]) -> str:
     """What a reviewer reads: what is wrong, and the entry between its neighbours.
 

@@ -8,6 +8,7 @@ run file again.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llm4rec_bench.entry.elsewhere import fetched
+from llm4rec_bench.entry.likeness import NEAR, as_read, nearness, ticked
 from llm4rec_bench.entry.paths import FILE, MOST_FILES, unsound
 from llm4rec_bench.entry.replay import REPLAYED, recorded_in, replay_of
 from llm4rec_bench.errors import BenchError, CardRefused, RunRefused, printable
@@ -69,10 +71,12 @@ def verify(
         card = card_of(folder)
     except CardRefused as error:
         return [Finding(str(folder / CARD), _after(str(error), folder / CARD))]
-    found = _declared(folder, card)
+    found = [*_declared(folder, card), *_titles(folder, card, others)]
     scores: list[Score] = []
     paths = [*run_files(folder), *_elsewhere(card, home, found)]
     found += _without_run(folder, card)
+    if not (run_files(folder) or card.elsewhere):
+        found.append(Finding(str(folder), "holds no run: an entry is withdrawn by the maintainers"))
     for path in paths:
         made, told = _run(folder, path, card, load)
         found += told
@@ -143,9 +147,36 @@ def _declared(folder: Path, card: Card) -> list[Finding]:
                 "in exposure whether it may have seen the data set",
             )
         )
+    if card.owner is not None:
+        found += _told_as_facts(where, card)
     if not card.tasks:
         found.append(Finding(where, "tasks: names no task; name those it is entered on"))
     return found
+
+
+def _told_as_facts(where: str, card: Card) -> Iterator[Finding]:
+    """What of a stranger's card the board would show as if it were its own word."""
+    texts = {"title": card.title, "hardware": card.hardware}
+    if card.prices is not None:
+        texts["prices.currency"] = card.prices.currency
+        if not re.fullmatch("[A-Z]{3}", card.prices.currency):
+            said = f"prices.currency: expected a code such as USD, found {card.prices.currency!r}"
+            yield Finding(where, printable(said, 300))
+    for field, text in texts.items():
+        if ticked(text):
+            yield Finding(where, f"{field}: bears a check mark, which the board uses; leave it out")
+
+
+def _titles(folder: Path, card: Card, others: Sequence[Entry]) -> list[Finding]:
+    """Entries of which a stranger's could pass for one."""
+    named = {
+        other.card.name
+        for other in others
+        if other.card.name != card.name and as_read(other.card.title) == as_read(card.title)
+    }
+    where = str(folder / CARD)
+    told = "title: reads as that of {}; choose one that tells them apart"
+    return [Finding(where, told.format(name)) for name in sorted(named) if card.owner is not None]
 
 
 def _elsewhere(card: Card, home: Path, found: list[Finding]) -> Iterator[Path]:
@@ -260,6 +291,9 @@ def _alarms(
                         "open an issue"
                     )
                 found.append(Finding(where, told, card.owner is not None))
+            elif card.owner is not None and (near := nearness(made, other.score)) >= NEAR:
+                told = f"ranks {near:.1%} of the targets where {other.card.name} does; see how"
+                found.append(Finding(where, told, False))
     return found
 
 

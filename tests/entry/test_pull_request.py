@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from llm4rec_bench.leaderboard import save_scores
 from tests.entry.conftest import CARD, RUN, git, rows, write_entry
 
 
@@ -108,6 +109,19 @@ def elsewhere_without_end(checkout: Path, toy) -> None:
     there = 'repository = "a/b"\ncommit = "{0}"\nfile = "x"\ndigest = "sha256:{1}"\n'
     there = there.format("0" * 40, "0" * 64)
     entered(checkout, toy, card=CARD + f'[elsewhere."none-v1.ranking"]\n{there}')
+
+
+def title_of_another(checkout: Path, toy) -> None:
+    entered(checkout, toy, title="Οurs\u200b")
+
+
+def marked_as_verified(checkout: Path, toy) -> None:
+    entered(checkout, toy, card=CARD.replace("a machine", "1 H100 \U0001f5f8"))
+
+
+def paid_in_nothing(checkout: Path, toy) -> None:
+    prices = 'date = 2026-01-01\ncurrency = "gold bars"\nsource = "x"\nprompt = 0\ncompletion = 0\n'
+    entered(checkout, toy, card=f"{CARD}[prices]\n{prices}")
 
 
 def many_digits(checkout: Path, toy) -> None:
@@ -259,6 +273,9 @@ def strange_names(checkout: Path, toy) -> None:
         (ranks_without_end, "its saved ranks cannot be read"),
         (recording_of_no_run, "retrieval.recording.jsonl.gz: error: is the recording of no run"),
         (elsewhere_without_end, "is of no known task, or no track of it; nothing is fetched"),
+        (title_of_another, "title: reads as that of ours; choose one that tells them apart"),
+        (marked_as_verified, "hardware: bears a check mark, which the board uses"),
+        (paid_in_nothing, "prices.currency: expected a code such as USD, found 'gold bars'"),
         (many_digits, "submission.toml: error: Exceeds the limit"),
         (many_parts, "submission.toml: error: a line holds more than 500 dots"),
         (of_another_run, "belongs to no run file in the folder"),
@@ -412,3 +429,39 @@ def test_a_repository_cannot_have_a_program_started(repository, bench, tmp_path:
 def test_maintainers_withdraw_an_entry(judged) -> None:
     code, said, _ = judged(lambda checkout: withdrawn(checkout, None), association="MEMBER")
     assert code == 0, said
+
+
+def test_a_ranking_that_is_nearly_anothers_calls_for_a_look(judged, toy) -> None:
+    def change(checkout: Path) -> None:
+        lines = rows(sorted, toy).splitlines(keepends=True)
+        last = json.loads(lines[-1])
+        lines[-1] = json.dumps(last | {"items": last["items"][::-1]}).encode() + b"\n"
+        write_entry(checkout / "submissions" / "ada--mine", b"".join(lines))
+
+    code, said, _ = judged(change)
+    assert code == 0
+    assert re.search(
+        r"ranking: warning: ranks (99\.\d|100\.0)% of the targets where bob--his", said
+    )
+
+
+def test_what_leaves_the_board_or_takes_anothers_place_is_told(judged, repository, toy) -> None:
+    folder = entered(repository, toy)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "Entered")
+
+    def better(checkout: Path) -> None:
+        write_entry(checkout / "submissions" / "ada--mine", rows(lambda items: items[1:], toy))
+
+    code, said, summary = judged(better)
+    assert code == 0, said
+    assert re.search(r"toy-v1 ranking: warning: puts one with 0\.\d+ in the place of a run", said)
+    assert "test" in summary
+
+    def without(checkout: Path) -> None:
+        mine = checkout / "submissions" / folder.name
+        (mine / RUN).unlink()
+        save_scores(mine, [])
+
+    code, said, _ = judged(without)
+    assert code == 1 or "takes a run with ndcg@10" in said
