@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from llm4rec_bench.leaderboard import save_scores
+from llm4rec_bench.entry.pull_request import changed
+from llm4rec_bench.leaderboard import read_submission, save_scores
 from tests.entry.conftest import CARD, RUN, git, rows, write_entry
 
 
@@ -464,4 +465,8 @@ def test_what_leaves_the_board_or_takes_anothers_place_is_told(judged, repositor
         save_scores(mine, [])
 
     code, said, _ = judged(without)
-    assert code == 1 or "takes a run with ndcg@10" in said
+    assert code == 1
+    assert "ada--mine: error: holds no run" in said
+    (told,) = changed(read_submission(folder), [])
+    assert re.fullmatch(r"takes a run with ndcg@10 0\.\d{4} off the board; say why", told.what)
+    assert not told.refused

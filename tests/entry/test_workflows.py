@@ -54,6 +54,18 @@ def test_only_the_guard_runs_beside_secrets_and_it_reads_nothing() -> None:
     assert set(job["permissions"].values()) == {"read"}
 
 
+def test_the_guard_judges_the_commit_that_its_tick_is_of_and_what_is_merged_into_main() -> None:
+    whole = yaml.safe_load(GUARD.read_text("utf-8"))
+    when = whole[True]["pull_request_target"]  # YAML reads `on` as a truth value
+    assert when["branches"] == ["main"]
+    assert set(when["types"]) == {"opened", "synchronize", "reopened", "edited"}
+    (step,) = steps(GUARD)
+    listed, checked, judged = (
+        step["run"].index(word) for word in ("/files?", "--jq .head.sha", 'paths.py" \\\n')
+    )
+    assert listed < checked < judged
+
+
 def test_entries_are_scored_with_a_token_that_only_reads_and_code_of_the_base() -> None:
     path = ROOT / ".github" / "workflows" / "entry-score.yml"
     (job,) = yaml.safe_load(path.read_text("utf-8"))["jobs"].values()
