@@ -188,7 +188,7 @@ def _read(path: Path, unfinished: bool = False) -> Iterator[tuple[str, bytes]]:
                     continue
                 read = msgspec.json.decode(line, type=_Line)
                 yield read.key, bytes(read.answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CardRefused(f"{path}: line {number}: {error}; the file is no recording") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CardRefused(f"{path}: cannot be read: {error}") from None

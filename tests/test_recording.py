@@ -116,6 +116,12 @@ def test_a_replay_asks_for_nothing_that_is_not_there(tmp_path: Path) -> None:
         (b'{"format": "llm4rec-bench-recording/9"}\n', "not of the format"),
         (b'{"format": "%s"}\n{"key": "short", "answer": {}}\n' % FORMAT.encode(), "line 2"),
         (b'{"format": "%s"}\n{"key": 1}\n' % FORMAT.encode(), "line 2"),
+        (
+            b'{"format": "%s"}\n{"key": "%s", "answer": ' % (FORMAT.encode(), b"0" * 64)
+            + b"[" * 1_000_000
+            + b"\n",
+            "line 2",
+        ),
         (b'{"format": "%s"}\n\xff\xfe\n' % FORMAT.encode(), "line 2"),
         (b'{"format": "%s"}\n' % FORMAT.encode() + b"x" * (1 << 23), "a line of more than 4 MiB"),
     ],

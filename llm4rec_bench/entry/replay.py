@@ -11,7 +11,10 @@ from llm4rec_bench.recording import Recording, recording_of
 from llm4rec_bench.run.execute import refuse_foreign
 from llm4rec_bench.submission import Card
 
-REPLAYED = "baselines.llm."
+OURS = "baselines."
+"""Methods of this repository; what else a card names may do anything."""
+
+REPLAYED = f"{OURS}llm."
 """Methods whose recorded answers are made into a run again; all of them lie in this repository."""
 
 

@@ -9,16 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from llm4rec_bench.compare import compare_runs
-from llm4rec_bench.entry.replay import replay_of
+from llm4rec_bench.entry.replay import OURS, replay_of
 from llm4rec_bench.errors import CardRefused, printable
 from llm4rec_bench.leaderboard import Repetition
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.execute import Watcher, execute, refuse_foreign
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task import Task
-
-OURS = "baselines."
-"""Methods of this repository; what else a card names may do anything."""
 
 
 def reproduce(

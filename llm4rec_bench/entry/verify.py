@@ -20,7 +20,7 @@ import msgspec
 from llm4rec_bench.entry.elsewhere import fetched
 from llm4rec_bench.entry.likeness import NEAR, as_read, nearness, ticked
 from llm4rec_bench.entry.paths import FILE, MOST_FILES, unsound
-from llm4rec_bench.entry.replay import REPLAYED, recorded_in, replay_of
+from llm4rec_bench.entry.replay import OURS, REPLAYED, recorded_in, replay_of
 from llm4rec_bench.errors import BenchError, CardRefused, RunRefused, printable
 from llm4rec_bench.leaderboard import (
     SCORES,
@@ -29,6 +29,7 @@ from llm4rec_bench.leaderboard import (
     rank_alike,
     read_submission,
     saved_scores,
+    scores_text,
 )
 from llm4rec_bench.recording import MARK
 from llm4rec_bench.run import Run, read_run
@@ -156,6 +157,9 @@ def _declared(folder: Path, card: Card) -> list[Finding]:
 
 def _told_as_facts(where: str, card: Card) -> Iterator[Finding]:
     """What of a stranger's card the board would show as if it were its own word."""
+    if card.system is not None and not card.system.startswith(OURS):
+        said = f"system: {card.system} is none of this repository: nobody can make the run again"
+        yield Finding(where, said, False)
     texts = {"title": card.title, "hardware": card.hardware}
     if card.prices is not None:
         texts["prices.currency"] = card.prices.currency
@@ -246,6 +250,9 @@ def _scores(folder: Path, card: Card, fresh: Sequence[Score]) -> list[Finding]:
         if differs:
             told = f"{made.task} {made.track}: {differs}; {mend}"
             found.append(Finding(where, told))
+    if not found and (folder / SCORES).read_bytes() != scores_text(saved.values()).encode():
+        # Such as a field that stands there twice, of which another reader takes the other.
+        found.append(Finding(where, f"is not written as the scorer writes it; {mend}"))
     return found
 
 

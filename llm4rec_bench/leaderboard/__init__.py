@@ -13,6 +13,7 @@ from llm4rec_bench.leaderboard.entries import (
     read_submission,
     save_scores,
     saved_scores,
+    scores_text,
 )
 from llm4rec_bench.leaderboard.hub import RESULTS, EvalResults, eval_results
 from llm4rec_bench.leaderboard.markdown import escaped, leaderboard
@@ -55,5 +56,6 @@ __all__ = [
     "save_reproduced",
     "save_scores",
     "saved_scores",
+    "scores_text",
     "tables",
 ]

@@ -39,9 +39,14 @@ class Entry(NamedTuple):
 
 def save_scores(folder: Path, scores: Iterable[Score]) -> None:
     """Write a submission's `scores.json`."""
+    replace_text(folder / SCORES, scores_text(scores))
+
+
+def scores_text(scores: Iterable[Score]) -> str:
+    """The text of `scores.json`."""
     ordered = sorted(scores, key=lambda score: (score.task, score.track))
     encoded = msgspec.json.encode(SavedScores(FORMAT, ordered))
-    replace_text(folder / SCORES, msgspec.json.format(encoded, indent=1).decode() + "\n")
+    return msgspec.json.format(encoded, indent=1).decode() + "\n"
 
 
 def read_entries(submissions: Path) -> list[Entry]:

@@ -80,6 +80,12 @@ def forged_slice(checkout: Path, toy) -> None:
     path.write_text(json.dumps(found))
 
 
+def twice_in_scores(checkout: Path, toy) -> None:
+    """What one reader takes for the last of two, another for the first."""
+    path = entered(checkout, toy) / "scores.json"
+    path.write_text(path.read_text().replace('"value": 0.', '"value": 0.999, "value": 0.'))
+
+
 def commands_in_scores(checkout: Path, toy) -> None:
     path = entered(checkout, toy) / "scores.json"
     path.write_text(json.dumps({"\n::error::x\u202e": 1} | json.loads(path.read_text())))
@@ -269,6 +275,7 @@ def strange_names(checkout: Path, toy) -> None:
     [
         (forged, "ndcg@10 is 0.9990 there, and the run file gives 0."),
         (forged_slice, "slices there is not what the run file gives"),
+        (twice_in_scores, "scores.json: error: is not written as the scorer writes it"),
         (commands_in_scores, "scores.json: error: Object contains unknown field `\\n::error::x"),
         (nested_scores, "scores.json: error:"),
         (ranks_without_end, "its saved ranks cannot be read"),
