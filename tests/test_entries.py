@@ -209,3 +209,11 @@ def test_popularity_equals_its_floor_on_every_track() -> None:
 
 def test_tasks_load_by_path_too(toy) -> None:
     assert load_task(recipes_folder() / "toy-v1").manifest == toy.manifest
+
+
+def test_runs_made_again_are_noted_with_the_card_that_made_them() -> None:
+    for place, by in read_reproduced(ROOT / "submissions").runs.items():
+        name, where = place.split("/")
+        assert by.card == read_card(ROOT / "submissions" / name).fingerprint(*where.split(".")), (
+            place
+        )
