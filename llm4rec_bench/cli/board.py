@@ -218,6 +218,10 @@ def _remarks(table: Table, left_out: Sequence[str]) -> list[str]:
             f"left out for want of room: {', '.join(left_out)}; a wider terminal shows more, "
             "--json all"
         )
+    remarks.append(
+        "rank: one more than the entries that are better beyond chance, by paired tests; it is "
+        "shared where no difference is shown, and need not rise down the table"
+    )
     if table.references:
         remarks.append("without a rank: what is reached without a method, and at best (ceiling)")
     if any(row.repetition is not None and row.repetition.confirmed for row in table.rows):

@@ -16,11 +16,22 @@ if TYPE_CHECKING:
     from llm4rec_bench.entry.rescore import Place
     from llm4rec_bench.entry.verify import Finding
 
+
+def _existing(_: click.Context, option: click.Parameter, value: Path) -> Path:
+    if not value.is_dir():
+        raise click.BadParameter(
+            f"{shown_path(value)}: no such folder; run it in a checkout of the repository",
+            param=option,
+        )
+    return value
+
+
 _SUBMISSIONS = click.option(
     "--submissions",
-    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    type=FOLDER,
     default=Path("submissions"),
     show_default=True,
+    callback=_existing,
 )
 
 
@@ -112,7 +123,7 @@ def pull_request(
     name = proposal.name or "pull request"
     entries = []
     if proposal.name is None and not findings:
-        click.echo("no entry: nothing under submissions/ is changed by somebody who may not merge")
+        click.echo("no entry: nothing under submissions/ is changed, or a maintainer changes it")
         return
     if proposal.name is not None and not findings:
         sys.path.insert(0, str(Path.cwd()))
@@ -134,7 +145,9 @@ def pull_request(
         with summary.open("a", encoding="utf-8") as file:
             file.write(text)
     refused = [finding for finding in findings if finding.refused]
-    click.echo(f"{name}: {f'refused, {len(refused)} problems' if refused else 'can be accepted'}")
+    plural = "problem" if len(refused) == 1 else "problems"
+    verdict = f"refused, {len(refused)} {plural}" if refused else "can be accepted"
+    click.echo(f"{name}: {verdict}")
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -263,13 +276,17 @@ def reproduce(
         raise click.exceptions.Exit(1)
 
 
-def _asked(name: str, text: str, given: str | None, wanted: bool) -> str | None:
-    """A field of the card: as given, or asked for at a terminal."""
+def _asked(
+    name: str, text: str, given: str | None, wanted: bool, default: str | None = None
+) -> str:
+    """A field of the card: as given, asked for at a terminal, or its default without one."""
     if given is not None or not wanted:
-        return given
-    if not sys.stdin.isatty():
+        return given or ""
+    if sys.stdin.isatty():
+        return str(click.prompt(text, default=default, show_default=bool(default))).strip()
+    if default is None:
         raise click.UsageError(f"--{name} is missing: {text}")
-    return str(click.prompt(text))
+    return default
 
 
 @cli.command()
@@ -309,29 +326,61 @@ def submit(
     if not files and not edit:
         raise click.UsageError("name the run files to enter")
     known = known_fields(card) if card is not None else set()
-    login = _asked("login", "Your name on GitHub", login, wanted="--" not in (name or ""))
-    name = _asked("name", "Name of the entry, such as my-ranker", name, wanted=True) or ""
-    name = name if "--" in name else f"{(login or '').lower()}--{name}"
+    owned = "--" in (name or "")
+    login = _asked("login", "Your name on GitHub", login, wanted=not owned and not edit).lower()
+    name = _asked("name", "Name of the entry, such as my-ranker", name, wanted=True)
+    if owned and login and not name.startswith(f"{login}--"):
+        raise UsageError(f"--login {login}: is not whose entry {name} is; leave out one of them")
+    name = f"{login}--{name}" if login and not owned else name
     place = folder_of(submissions, name)
     if place.is_dir() != edit:
         mend = "without --edit a new one is made" if edit else "--edit changes it"
         raise UsageError(f"{place}: {'no such entry' if edit else 'is there already'}; {mend}")
-    for field, text in _ASKED.items():
-        asked = not edit and field not in known
-        if field == "authors":
-            if not given["authors"] and asked:
-                given["authors"] = (_asked("author", text, None, wanted=True),)
-        else:
-            given[field] = _asked(field, text, given[field], asked)
+    if not edit:
+        _ask_for(given, known)
     home = default_home()
     made(files, fields(given), place, loading_once(8), home, card=card, hub=hub)
     if _verified([place], submissions, home):
-        click.echo(f"mend {place}/submission.toml, then: llm4rec-bench verify {place}", err=True)
+        shown = shown_path(place)
+        click.echo(
+            f"{shown} holds the entry as it is: mend {shown}/submission.toml, or replace a run "
+            f"(llm4rec-bench submit RUN --edit --name {name}); then: llm4rec-bench verify {name}",
+            err=True,
+        )
         raise click.exceptions.Exit(1)
-    click.echo(
-        f"next: git switch -c {name}; git add {shown_path(place)}; "
-        f'git commit -m "Enter {name}"; git push, and open a pull request'
-    )
+    if edit:
+        click.echo(f'next: git add {shown_path(place)}; git commit -m "Change {name}"; git push')
+    else:
+        click.echo(
+            f"next, in a fork of the repository: git switch -c {name}; git add "
+            f'{shown_path(place)}; git commit -m "Enter {name}"; git push -u origin {name}; then '
+            "open a pull request"
+        )
+
+
+def _ask_for(given: dict[str, Any], known: set[str]) -> None:
+    """Put what is not given, nor on a card, into the fields, where somebody can be asked."""
+    for field, text in _ASKED.items():
+        if field == "authors":
+            if not given[field] and field not in known:
+                given[field] = (_asked("author", text, None, wanted=True),)
+        else:
+            wanted = field not in known
+            given[field] = _asked(field, text, given[field], wanted) or None
+    if not given["reads"] and "reads" not in known:
+        text = "What it reads of items beside ids, of title, metadata, wikipedia"
+        given["reads"] = tuple(_asked("reads", text, None, True, "").replace(",", " ").split())
+    if not given["models"] and "models" not in known:
+        text = "Pre-trained models it stands on, as NAME@REVISION"
+        given["models"] = tuple(_asked("model", text, None, True, "").replace(",", " ").split())
+    if given["models"] and given["exposure"] is None and sys.stdin.isatty():
+        text = "May they have seen the data set? no, possible or yes"
+        given["exposure"] = _asked("exposure", text, None, wanted=True)
+    if not sys.stdin.isatty():
+        read = " + ".join(given["reads"]) or "ids only"
+        if not known & {"reads", "models"}:
+            models = ", ".join(given["models"]) or "none"
+            click.echo(f"the card says: reads {read}; pre-trained models: {models}", err=True)
 
 
 _ASKED = {

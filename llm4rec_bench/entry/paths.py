@@ -35,18 +35,17 @@ def refusals(
     touched = [path for _, *paths in changes for path in paths if path]
     if association in MEMBERS or not any(path.startswith("submissions/") for path in touched):
         return []
-    found = []
+    faults: dict[str, list[str]] = {}
     folders = set()
     for status, path, former in changes:
         for one in filter(None, (path, former)):
             if fault := _fault(one, author):
-                found.append(f"{ascii(one)[1:-1][:200]}: {fault}")
+                faults.setdefault(fault, []).append(one)
             else:
                 folders.add(one.split("/")[1])
         if status == "removed" and path.endswith("/submission.toml"):
-            found.append(
-                f"{ascii(path)[1:-1][:200]}: an entry is withdrawn by the maintainers: ask"
-            )
+            faults.setdefault("an entry is withdrawn by the maintainers: ask", []).append(path)
+    found = [f"{_shown(paths)}: {fault}" for fault, paths in faults.items()]
     if len(folders) > 1:
         found.append(
             f"{', '.join(sorted(folders))}: one entry a pull request; open another for each"
@@ -56,11 +55,19 @@ def refusals(
     return found
 
 
+def _shown(paths: list[str]) -> str:
+    """Paths as they may be printed, the first of them by name."""
+    more = "" if len(paths) == 1 else f" and {len(paths) - 1} more"
+    return ascii(paths[0])[1:-1][:200] + more
+
+
 def _fault(path: str, author: str) -> str | None:
     """Why an author may not change a path."""
     if path == "leaderboard.md":
         return "is made anew after merging: leave it as it is on the main branch"
     entry = _ENTRY.fullmatch(path)
+    if entry is None and _ENTRY.fullmatch(path.casefold()):
+        return "lies in a folder that is none of an entry: its name is in lower case"
     if entry is None or ".." in path:
         return (
             "lies outside an entry's folder: an entry changes files of submissions/LOGIN--NAME only"

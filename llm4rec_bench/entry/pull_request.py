@@ -16,7 +16,7 @@ from llm4rec_bench.compare import compare_scores
 from llm4rec_bench.entry.paths import refusals, unsound
 from llm4rec_bench.entry.verify import Finding
 from llm4rec_bench.errors import UsageError, printable
-from llm4rec_bench.leaderboard import Entry, Row, Table, escaped, read_submission, tables
+from llm4rec_bench.leaderboard import Entry, Row, Table, cells, escaped, read_submission, tables
 from llm4rec_bench.scoring import Score
 
 LARGEST_SUMMARY = 60_000
@@ -114,7 +114,7 @@ def _git(repository: Path, *arguments: str) -> str:
         ["git", "-C", str(repository), *arguments], capture_output=True, env=_environment()
     )
     if done.returncode:
-        said = printable(done.stderr.decode("utf-8", "replace"), 300)
+        said = printable(done.stderr.decode("utf-8", "replace").strip(), 300)
         raise UsageError(f"{repository}: git {arguments[0]} fails: {said}")
     return done.stdout.decode("utf-8", "surrogateescape")
 
@@ -177,6 +177,7 @@ def summary(name: str, findings: Sequence[Finding], entries: Sequence[Entry]) ->
         here = {(entry.score.task, entry.score.track) for entry in mine}
         near = [entry for entry in entries if (entry.score.task, entry.score.track) in here]
         parts += [_between(table, name) for table in tables(near)]
+        parts.append(_READING)
     return _bounded(parts)
 
 
@@ -196,8 +197,11 @@ def _between(table: Table, name: str) -> str:
     mine = table.rows[place].entry.score
     first = table.metrics[0]
     rows = table.rows[max(place - _NEIGHBOURS, 0) : place + _NEIGHBOURS + 1]
+    title = escaped(table.rows[place].entry.card.title)
     lines = [
-        f"\n### {table.task} {table.track}\n\n| rank | system | {first} | difference to it | p |\n",
+        f"\n### {table.task} {table.track}\n\n",
+        f"{title}: {_told(table.rows[place])}\n\n",
+        f"| rank | system | {first} | minus {title} | p |\n",
         "| ---: | --- | ---: | ---: | ---: |\n",
         *(_line(row, first, mine) for row in rows),
     ]
@@ -205,6 +209,28 @@ def _between(table: Table, name: str) -> str:
         f"{name.replace('_', ' ')} {values[first]:.4f}" for name, values in table.references.items()
     )
     return "".join([*lines, f"\n{floors}\n"])
+
+
+def _told(row: Row) -> str:
+    """What the board will say of an entry beside its metrics."""
+    card, score = row.entry
+    told = {
+        "valid": cells.valid(score),
+        "reads": cells.reads(card),
+        "p50 ms": cells.latency(score, "p50"),
+        "tokens": cells.tokens(score),
+        "cost": escaped(cells.cost(row.cost)),
+        "exposure": cells.exposure(card),
+        "hardware": escaped(card.hardware),
+    }
+    return " · ".join(f"{name} {cell}" for name, cell in told.items())
+
+
+_READING = (
+    "\n*rank* is one more than the number of entries that are better beyond chance, adjusted for "
+    "all pairs of the table; *p* is that of the one pair. After merging, everything is scored again "
+    "and the board is made anew.\n"
+)
 
 
 def _line(row: Row, metric: str, mine: Score) -> str:
@@ -216,4 +242,9 @@ def _line(row: Row, metric: str, mine: Score) -> str:
     (by,) = compare_scores([row.entry.score, mine])
     low, high = by.difference.low, by.difference.high
     difference = f"{by.difference.value:+.4f} ({low:+.4f} to {high:+.4f})"
-    return f"| {row.rank} | {title} | {value} | {difference} | {by.p:.4f} |\n"
+    return f"| {row.rank} | {title} | {value} | {difference} | {_probability(by.p)} |\n"
+
+
+def _probability(p: float) -> str:
+    """A p-value, of which four digits are known."""
+    return f"{p:.4f}" if p >= 0.0001 else "< .0001"

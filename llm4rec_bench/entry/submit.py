@@ -42,15 +42,19 @@ def submit(
 ) -> Card:
     """Make the entry in the folder `place`, or change the one that is there; its card.
 
-    `files` are run files; recordings beside them come along. `fields` are put into the card, which
-    begins as the one at `card`, as the one in the folder, or as an empty one. A run that is too
-    large goes to the dataset `hub`. The folder is made aside and takes its place in one step.
+    `files` are run files, or folders of them; recordings beside them come along. `fields` are put
+    into the card, which begins as the one at `card`, as the one in the folder, or as an empty one.
+    A run that is too large goes to the dataset `hub`. The folder is made aside and takes its place
+    in one step.
 
     Raises RunRefused and CardRefused where a file or the card is unsound, and UsageError where two
     runs are of one track, or one is too large and no dataset is named.
     """
+    files = [run for path in files for run in (run_files(path) if path.is_dir() else [path])]
     runs = _read(files, load)
     document = _document(card if card is not None else place)
+    if not tomlkit.dumps(document).startswith(SCHEMA):
+        document = tomlkit.parse(f"{SCHEMA}\n{tomlkit.dumps(document)}")
     there = _document(place).get("elsewhere")  # where this entry's runs lie, and no other card's
     document.pop("elsewhere", None)
     if there:
@@ -149,7 +153,9 @@ def _document(card: Path) -> tomlkit.TOMLDocument:
     """The card to begin with, comments and all."""
     path = card / CARD if card.suffix != ".toml" else card
     if not path.exists():
-        return tomlkit.parse(f"{SCHEMA}\n")
+        if path == card:
+            raise UsageError(f"{path}: no such card")
+        return tomlkit.parse("")
     if path.stat().st_size > LARGEST_CARD:
         raise UsageError(f"{path}: larger than {LARGEST_CARD >> 10} KiB")
     return tomlkit.parse(path.read_text("utf-8"))

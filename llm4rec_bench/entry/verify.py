@@ -41,6 +41,9 @@ from llm4rec_bench.store import known_tasks, recipe_folder
 from llm4rec_bench.submission import CARD, Card, run_files
 from llm4rec_bench.task import Task, read_recipe
 
+_MOVING = {"main", "master", "latest", "head", "dev", "stable", "default", "current", "newest"}
+"""Revisions that are another model tomorrow."""
+
 _MODELS = ("model", "encoder")
 """Parameters that name a pre-trained model."""
 
@@ -148,6 +151,18 @@ def _declared(folder: Path, card: Card) -> list[Finding]:
                 "in exposure whether it may have seen the data set",
             )
         )
+    found += [
+        Finding(
+            where,
+            f"models: {printable(model.name)} at {printable(model.revision)}, which moves; name "
+            "the commit, the digest, or the dated name of a hosted model",
+        )
+        for model in card.models
+        if model.revision.strip().casefold() in _MOVING
+    ]
+    if card.exposure is not None and not card.models:
+        told = "exposure: is said of no model; name them in [[models]], or leave it out"
+        found.append(Finding(where, told))
     if card.owner is not None:
         found += _told_as_facts(where, card)
     if not card.tasks:

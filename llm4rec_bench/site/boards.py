@@ -121,7 +121,12 @@ def facets_of(tables: Sequence[Table]) -> list[Facet]:
 
 def _facets(card: Card) -> tuple[str, str, str, str]:
     kind = KINDS[kind_of(card)]
-    return cells.reads(card), kind, card.exposure or "not said", plain(card.hardware)
+    return (
+        cells.reads(card),
+        kind,
+        card.exposure or ("not said" if card.models else "no models"),
+        plain(card.hardware),
+    )
 
 
 def shown(table: Table, facets: Sequence[Facet]) -> Shown:

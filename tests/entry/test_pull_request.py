@@ -214,6 +214,11 @@ def withdrawn(checkout: Path, toy) -> None:
         path.unlink()
 
 
+def in_capitals(checkout: Path, toy) -> None:
+    folder = write_entry(checkout / "submissions" / "ada--mine", rows(halves, toy))
+    folder.rename(folder.with_name("Ada--Mine"))
+
+
 def two_entries(checkout: Path, toy) -> None:
     entered(checkout, toy)
     write_entry(checkout / "submissions" / "ada--other", rows(lambda items: items[1:], toy))
@@ -295,11 +300,12 @@ def strange_names(checkout: Path, toy) -> None:
         (too_large, "5,000,000 at most, and longer runs lie in a dataset of the Hub"),
         (outside, "llm4rec_bench/metrics.py: lies outside an entry's folder"),
         (the_board, "leaderboard.md: is made anew after merging"),
-        (somebody_elses, "bob--his/submission.toml: only bob may change it; yours begins with ada"),
-        (of_the_project, "ours/submission.toml: only a maintainer may change it"),
-        (without_owner, "mine/submission.toml: only a maintainer may change it"),
-        (somebody_elses_moved, "bob--his/submission.toml: only bob may change it"),
-        (withdrawn, "bob--his/submission.toml: only bob may change it"),
+        (somebody_elses, "bob--his/scores.json and 2 more: only bob may change it; yours begins"),
+        (of_the_project, "ours/scores.json and 2 more: only a maintainer may change it"),
+        (without_owner, "mine/scores.json and 2 more: only a maintainer may change it"),
+        (somebody_elses_moved, "and 2 more: only bob may change it"),
+        (withdrawn, "and 2 more: only bob may change it"),
+        (in_capitals, "is none of an entry: its name is in lower case"),
         (two_entries, "ada--mine, ada--other: one entry a pull request"),
         (copied, "the same first ten items as bob--his for every request; an entry must differ"),
         (mark_of_the_maintainers, "reproduced.json: lies outside an entry's folder"),

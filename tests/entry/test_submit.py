@@ -80,6 +80,8 @@ def test_what_is_missing_is_named_where_nobody_can_be_asked(enter, repository) -
         (["--link", "http://x"], "link: expected an address that begins with https://"),
         (["--exposure", "perhaps"], "expected no, possible or yes"),
         (["--reads", "plot"], "reads"),
+        (["--name", "bob--mine"], "--login ada: is not whose entry bob--mine is"),
+        (["--card", "none.toml"], "none.toml: no such card"),
         (["--edit"], "no such entry; without --edit a new one is made"),
     ],
 )
@@ -179,6 +181,56 @@ def test_a_run_too_large_for_the_folder_goes_to_the_hub(
     monkeypatch.setattr(elsewhere, "LARGEST", 10)
     *_, err = bench("verify", folder, "--submissions", repository / "submissions")
     assert "10 are allowed" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "org/name@main", "--exposure", "no"], "org/name at main, which moves; name"),
+        (["--exposure", "possible"], "exposure: is said of no model; name them in [[models]]"),
+    ],
+)
+def test_what_a_card_says_of_models_is_exact(enter, repository, words, told) -> None:
+    code, said = enter(*SAID, *words)
+    assert code == 1
+    assert told in said
+    assert "holds the entry as it is: mend" in said
+
+
+def test_what_the_card_says_of_texts_and_models_is_shown_where_nobody_is_asked(enter, run) -> None:
+    _, said = enter(*SAID, "--reads", "title", files=(run.parent / "mine.jsonl",))
+    assert "the card says: reads title; pre-trained models: none" in said
+    assert "git push -u origin ada--mine" in said
+
+
+def test_a_folder_of_runs_is_entered(enter, repository, run) -> None:
+    (run.parent / "runs").mkdir()
+    shutil.move(run, run.parent / "runs" / "toy-v1.ranking.jsonl")
+    code, said = enter(*SAID, files=(run.parent / "runs",))
+    assert code == 0, said
+    assert (repository / "submissions" / "ada--mine" / RUN).exists()
+
+
+def test_what_is_not_given_is_asked_for_at_a_terminal(enter, repository, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers = iter(["My title", "Ada", "MIT", "It is", "a machine", "make", "title, metadata",
+                    "a/b@1234567", "possible"])  # fmt: skip
+    monkeypatch.setattr("click.prompt", lambda text, **how: next(answers))
+    code, said = enter()
+    assert code == 0, said
+    card = read_card(repository / "submissions" / "ada--mine")
+    assert (card.title, card.reads, card.exposure) == (
+        "My title",
+        ["title", "metadata"],
+        "possible",
+    )
+    assert (card.models[0].name, card.models[0].revision) == ("a/b", "1234567")
+
+
+def test_outside_a_checkout_it_says_so(bench, run) -> None:
+    code, _, err = bench("submit", run)
+    assert code == 2
+    assert "no such folder; run it in a checkout of the repository" in err
 
 
 def test_all_entries_are_verified_and_each_is_told_of(bench, repository) -> None:
