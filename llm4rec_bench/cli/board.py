@@ -186,7 +186,7 @@ _LEFT = {"system", "exposure", "reads"}
 def _cells(row: Row, metrics: Sequence[str]) -> dict[str, Text]:
     """The cells of an entry; no title can bear the maintainers' mark by itself."""
     card, score = row.entry
-    mark = _MARK if row.repetition is not None and row.repetition.confirmed else ""
+    mark = _MARK if row.repetition is not None and row.repetition.verified else ""
     plain = {
         "rank": str(row.rank),
         _INTERVAL: cells.interval(score, metrics[0]),
@@ -224,7 +224,7 @@ def _remarks(table: Table, left_out: Sequence[str]) -> list[str]:
     )
     if table.references:
         remarks.append("without a rank: what is reached without a method, and at best (ceiling)")
-    if any(row.repetition is not None and row.repetition.confirmed for row in table.rows):
+    if any(row.repetition is not None and row.repetition.verified for row in table.rows):
         remarks.append("✓: made again by the maintainers, and no difference in quality is shown")
     if "order" not in left_out and any(cells.place_matters(row.entry.score) for row in table.rows):
         remarks.append("*: the place at which the target is given makes a difference (p < .001)")

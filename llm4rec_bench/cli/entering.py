@@ -37,8 +37,9 @@ _SUBMISSIONS = click.option(
 
 @cli.command()
 @click.argument("entries", nargs=-1, type=ANY_PATH)
+@click.option("--download", is_flag=True, help="Bring the tasks that the store lacks.")
 @_SUBMISSIONS
-def verify(entries: tuple[Path, ...], submissions: Path) -> None:
+def verify(entries: tuple[Path, ...], download: bool, submissions: Path) -> None:
     """Say whether ENTRIES (folders of submissions; all, if none is named) would be accepted.
 
     Checks cards, files, digests, fresh scores against the saved ones, trials, recordings and
@@ -47,6 +48,8 @@ def verify(entries: tuple[Path, ...], submissions: Path) -> None:
     from llm4rec_bench.store import default_home
 
     folders = [_entry(path, submissions) for path in entries] or _all(submissions)
+    for folder in folders if download else ():
+        _bring(folder)
     sys.path.insert(0, str(Path.cwd()))  # where the methods lie whose recordings are replayed
     refused = _verified(folders, submissions, default_home())
     if refused:

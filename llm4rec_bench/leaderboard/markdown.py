@@ -38,8 +38,7 @@ where that is beyond chance (p < .001); *reads* what a method reads of items bes
 *tokens* the mean of prompt and completion tokens a request; *cost* that of 1,000 requests by the
 prices and the day on the entry's card; *exposure* whether the models a method stands on may have
 seen the data set before, by its authors' own word: no, possible or yes. ✓ after a name: the
-maintainers made this very run again, from its card or from its model's recorded answers, and no
-difference in quality is shown.
+maintainers ran the method again, from its card, and no difference in quality is shown.
 *run* begins the digest of the run file, unpacked; each table names that of its track.
 Latency is per request on the hardware named by the entry, so compare it only within one hardware.
 Below a table stands what calls for a look (⚠); it is a warning, not a verdict.
@@ -134,7 +133,7 @@ def _alarms(table: Table) -> list[str]:
 
 def _cells(row: Row, metrics: Sequence[str], ordered: bool) -> list[str]:
     score, card = row.entry.score, row.entry.card
-    mark = " ✓" if row.repetition is not None and row.repetition.confirmed else ""
+    mark = " ✓" if row.repetition is not None and row.repetition.verified else ""
     return [
         str(row.rank),
         f"[{escaped(card.title)}](submissions/{card.name}){mark}",

@@ -46,6 +46,14 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the run came out the same, or no difference in quality is shown."""
         return self.same == 1.0 or self.low <= 0.0 <= self.high
 
+    @property
+    def verified(self) -> bool:
+        """Whether the method itself was run again and confirmed.
+
+        A replay shows that answers were read as they should be, not that a model gave them.
+        """
+        return self.how == "run" and self.confirmed
+
 
 class Reproduced(msgspec.Struct, forbid_unknown_fields=True):
     """All repetitions, by ``<entry>/<task>.<track>``."""

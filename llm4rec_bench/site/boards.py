@@ -215,7 +215,7 @@ def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Face
         rank=row.rank,
         name=card.name,
         title=card.title,
-        verified=row.repetition if row.repetition and row.repetition.confirmed else None,
+        verified=row.repetition if row.repetition and row.repetition.verified else None,
         kind=kind_of(card),
         cells=[
             Cell(cells.reads(card), words=True),

@@ -94,7 +94,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who entered it, as they want to be cited."""
     licence: Line
     """Of the run files."""
-    description: str
+    description: Annotated[str, msgspec.Meta(max_length=10_000)]
     """What it is; which papers it follows, and where it departs from them."""
     hardware: Line
     """What the latencies were measured on."""
@@ -232,6 +232,7 @@ def _refuse_secrets(path: Path, data: Mapping[str, Any], place: str = "") -> Non
 
 _SPELLINGS = {
     "name": "lower-case words joined by hyphens, after the owner's login and -- if it has one",
+    "description": "at most 10,000 characters",
     "title": "one line of 1 to 200 characters, without the check mark that the board uses",
     "link": "an address that begins with https://, of ASCII characters",
     "code": "an address that begins with https://, of ASCII characters",

@@ -65,7 +65,7 @@ def test_an_entry_that_is_named_as_a_hint_runs_no_code_of_its_author(
     write_entry(
         repository / "submissions" / "eve--one",
         rows(lambda items: items[2:], toy),
-        "Hers",
+        title="One",
         card=CARD + system,
     )
     git(repository, "add", "-A")
