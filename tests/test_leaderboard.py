@@ -576,6 +576,7 @@ def repetition(found: Score, **how: Any) -> Repetition:
         ({"same": 0.4, "difference": -0.01, "low": -0.03, "high": 0.01}, True),
         ({"same": 0.4, "difference": -0.05, "low": -0.08, "high": -0.02}, False),
         ({"run_digest": "sha256:another"}, False),
+        ({"how": "replay"}, False),
         ({"card": "sha256:another"}, False),
     ],
 )

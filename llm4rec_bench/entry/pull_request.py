@@ -228,8 +228,8 @@ def _told(row: Row) -> str:
 
 _READING = (
     "\n*rank* is one more than the number of entries that are better beyond chance, adjusted for "
-    "all pairs of the table; *p* is that of the one pair. After merging, everything is scored again "
-    "and the board is made anew.\n"
+    "all pairs of the table; *p* is that of the one pair. After merging, everything is scored "
+    "again and the board is made anew.\n"
 )
 
 
