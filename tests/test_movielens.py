@@ -71,7 +71,7 @@ def test_the_raw_rows_are_the_publishers(ratings) -> None:
     "path",
     [
         path
-        for folder in sorted((ROOT / "submissions").iterdir())
+        for folder in sorted((ROOT / "submissions").glob("*/"))
         for path in run_files(folder)
         if path.name.startswith("ml-100k-v1.")
     ],
