@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from llm4rec_bench.cli import entering, exchange, making, running, site, tune
+from llm4rec_bench.cli import entering, exchange, making, running, site, submit, tune
 from llm4rec_bench.cli.commands import cli
 from llm4rec_bench.errors import BenchError, RunRefused, printable
 
@@ -130,4 +130,4 @@ def _written_trace() -> str:
     return file.name
 
 
-__all__ = ["cli", "entering", "exchange", "main", "making", "running", "site", "tune"]
+__all__ = ["cli", "entering", "exchange", "main", "making", "running", "site", "submit", "tune"]

@@ -1,10 +1,10 @@
-"""The commands of those who enter the board, and of those who look after it."""
+"""`verify`, and the commands of those who look after the board."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,7 +26,7 @@ def _existing(_: click.Context, option: click.Parameter, value: Path) -> Path:
     return value
 
 
-_SUBMISSIONS = click.option(
+SUBMISSIONS = click.option(
     "--submissions",
     type=FOLDER,
     default=Path("submissions"),
@@ -38,7 +38,7 @@ _SUBMISSIONS = click.option(
 @cli.command()
 @click.argument("entries", nargs=-1, type=ANY_PATH)
 @click.option("--download", is_flag=True, help="Bring the tasks that the store lacks.")
-@_SUBMISSIONS
+@SUBMISSIONS
 def verify(entries: tuple[Path, ...], download: bool, submissions: Path) -> None:
     """Say whether ENTRIES (folders of submissions; all, if none is named) would be accepted.
 
@@ -51,12 +51,12 @@ def verify(entries: tuple[Path, ...], download: bool, submissions: Path) -> None
     for folder in folders if download else ():
         _bring(folder)
     sys.path.insert(0, str(Path.cwd()))  # where the methods lie whose recordings are replayed
-    refused = _verified(folders, submissions, default_home())
+    refused = count_refused(folders, submissions, default_home())
     if refused:
         raise click.exceptions.Exit(1)
 
 
-def _verified(folders: Sequence[Path], submissions: Path, home: Path) -> int:
+def count_refused(folders: Sequence[Path], submissions: Path, home: Path) -> int:
     """How many of the entries would be refused; what is found is told."""
     from llm4rec_bench.entry.verify import others_of, verify
 
@@ -104,7 +104,7 @@ def _all(submissions: Path) -> list[Path]:
 @click.option("--association", default="NONE", help="What they are to the repository.")
 @click.option("--summary", type=ANY_PATH, help="Append the result to this file, as Markdown.")
 @click.option("--download", is_flag=True, help="Bring the tasks that the store lacks.")
-@_SUBMISSIONS
+@SUBMISSIONS
 def pull_request(
     repository: Path, base: str, head: str, author: str, association: str, summary: Path | None,
     download: bool, submissions: Path,
@@ -185,7 +185,7 @@ def _bring(folder: Path) -> None:
 @click.argument("entries", nargs=-1, type=ANY_PATH)
 @click.option("--all", "everything", is_flag=True, help="All entries.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if scores move.")
-@_SUBMISSIONS
+@SUBMISSIONS
 def rescore(
     entries: tuple[Path, ...], everything: bool, only_check: bool, submissions: Path
 ) -> None:
@@ -217,7 +217,7 @@ def _placed(place: Place | None) -> str:
 @click.option("--out", type=FOLDER, help="Folder for the new runs.  [default: reproduced/NAME]")
 @click.option("--overwrite", is_flag=True, help="Start anew what is there.")
 @click.option("--save", is_flag=True, help="Note it for the board: for maintainers.")
-@_SUBMISSIONS
+@SUBMISSIONS
 def reproduce(
     entry: Path, tasks: tuple[str, ...], tracks: tuple[str, ...], out: Path | None,
     overwrite: bool, save: bool, submissions: Path,
@@ -277,121 +277,3 @@ def reproduce(
             save_reproduced(submissions, known)
     if differ:
         raise click.exceptions.Exit(1)
-
-
-def _asked(
-    name: str, text: str, given: str | None, wanted: bool, default: str | None = None
-) -> str:
-    """A field of the card: as given, asked for at a terminal, or its default without one."""
-    if given is not None or not wanted:
-        return given or ""
-    if sys.stdin.isatty():
-        return str(click.prompt(text, default=default, show_default=bool(default))).strip()
-    if default is None:
-        raise click.UsageError(f"--{name} is missing: {text}")
-    return default
-
-
-@cli.command()
-@click.argument("files", nargs=-1, type=ANY_PATH)
-@click.option("--login", help="Your name on GitHub.")
-@click.option("--name", help="Of the entry: lower-case words joined by hyphens.")
-@click.option("--title", help="The system, as the board shows it.")
-@click.option("--author", "authors", multiple=True, help="Repeatable.")
-@click.option("--licence", help="Of the run files, such as CC-BY-4.0.")
-@click.option("--description", help="What it is, and where it departs from the papers it follows.")
-@click.option("--hardware", help="What the latencies were measured on.")
-@click.option("--command", help="How to run it again.")
-@click.option("--link", help="Of the paper or a page.")
-@click.option("--code", help="Of the code, at its commit.")
-@click.option("--reads", multiple=True, help="title, metadata or wikipedia. Repeatable.")
-@click.option("--model", "models", multiple=True, metavar="NAME@REVISION", help="Repeatable.")
-@click.option("--exposure", help="Whether the models may have seen the data: no, possible, yes.")
-@click.option("--test-looks", type=click.IntRange(1), help="How often it was scored on test.")
-@click.option("--concurrency", type=click.IntRange(1), help="Requests at once, for latencies.")
-@click.option("--card", type=ANY_PATH, help="Begin with this card, such as that of `run`.")
-@click.option("--hub", metavar="ORG/NAME", help="Dataset on the Hub for runs above 5 MB.")
-@click.option("--edit", is_flag=True, help="Change an entry that is there; FILES replace runs.")
-@_SUBMISSIONS
-def submit(
-    files: tuple[Path, ...], login: str | None, name: str | None, card: Path | None,
-    hub: str | None, edit: bool, submissions: Path, **given: Any,  # noqa: ANN401 - the fields of a card
-) -> None:  # fmt: skip
-    """Make an entry of run FILES: card, packed runs and scores, checked as a pull request is.
-
-    What is not given is asked for at a terminal. Recordings beside the runs come along.
-    """
-    from llm4rec_bench.entry.submit import fields, folder_of, known_fields
-    from llm4rec_bench.entry.submit import submit as made
-    from llm4rec_bench.errors import UsageError
-    from llm4rec_bench.store import default_home
-
-    if not files and not edit:
-        raise click.UsageError("name the run files to enter")
-    known = known_fields(card) if card is not None else set()
-    owned = "--" in (name or "")
-    login = _asked("login", "Your name on GitHub", login, wanted=not owned and not edit).lower()
-    name = _asked("name", "Name of the entry, such as my-ranker", name, wanted=True)
-    if owned and login and not name.startswith(f"{login}--"):
-        raise UsageError(f"--login {login}: is not whose entry {name} is; leave out one of them")
-    name = f"{login}--{name}" if login and not owned else name
-    place = folder_of(submissions, name)
-    if place.is_dir() != edit:
-        mend = "without --edit a new one is made" if edit else "--edit changes it"
-        raise UsageError(f"{place}: {'no such entry' if edit else 'is there already'}; {mend}")
-    if not edit:
-        _ask_for(given, known)
-    home = default_home()
-    made(files, fields(given), place, loading_once(8), home, card=card, hub=hub)
-    if _verified([place], submissions, home):
-        shown = shown_path(place)
-        click.echo(
-            f"{shown} holds the entry as it is: mend {shown}/submission.toml, or replace a run "
-            f"(llm4rec-bench submit RUN --edit --name {name}); then: llm4rec-bench verify {name}",
-            err=True,
-        )
-        raise click.exceptions.Exit(1)
-    if edit:
-        click.echo(f'next: git add {shown_path(place)}; git commit -m "Change {name}"; git push')
-    else:
-        click.echo(
-            f"next, in a fork of the repository: git switch -c {name}; git add "
-            f'{shown_path(place)}; git commit -m "Enter {name}"; git push -u origin {name}; then '
-            "open a pull request"
-        )
-
-
-def _ask_for(given: dict[str, Any], known: set[str]) -> None:
-    """Put what is not given, nor on a card, into the fields, where somebody can be asked."""
-    for field, text in _ASKED.items():
-        if field == "authors":
-            if not given[field] and field not in known:
-                given[field] = (_asked("author", text, None, wanted=True),)
-        else:
-            wanted = field not in known
-            given[field] = _asked(field, text, given[field], wanted) or None
-    if not given["reads"] and "reads" not in known:
-        text = "What it reads of items beside ids, of title, metadata, wikipedia"
-        given["reads"] = tuple(_asked("reads", text, None, True, "").replace(",", " ").split())
-    if not given["models"] and "models" not in known:
-        text = "Pre-trained models it stands on, as NAME@REVISION"
-        given["models"] = tuple(_asked("model", text, None, True, "").replace(",", " ").split())
-    if given["models"] and given["exposure"] is None and sys.stdin.isatty():
-        text = "May they have seen the data set? no, possible or yes"
-        given["exposure"] = _asked("exposure", text, None, wanted=True)
-    if not sys.stdin.isatty():
-        read = " + ".join(given["reads"]) or "ids only"
-        if not known & {"reads", "models"}:
-            models = ", ".join(given["models"]) or "none"
-            click.echo(f"the card says: reads {read}; pre-trained models: {models}", err=True)
-
-
-_ASKED = {
-    "title": "The system, as the board shows it",
-    "authors": "Author",
-    "licence": "Licence of the run files, such as CC-BY-4.0",
-    "description": "What it is",
-    "hardware": "What the latencies were measured on",
-    "command": "How to run it again",
-}
-"""Fields that a card cannot do without."""
