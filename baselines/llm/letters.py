@@ -9,7 +9,7 @@ import numpy as np
 
 from baselines.checks import whole
 from baselines.llm.asking import Conversation
-from baselines.llm.model import Likelihoods, Message
+from baselines.llm.model import Message, weighed
 from baselines.llm.ranker import About, Ranker, failure
 from llm4rec_bench import CardRefused
 
@@ -45,12 +45,12 @@ class Letters(Ranker):
         letters = tuple(ascii_uppercase[:count])
         orders = [np.arange(count)]
         orders += [about.random.permutation(count) for _ in range(self.permutations - 1)]
-        calls = [Likelihoods(self._shown(about, order), letters) for order in orders]
+        calls = [weighed(self._shown(about, order), letters) for order in orders]
         if self.calibrate:
             nothing = about.messages(
                 history=[_NOTHING], latest=_NOTHING, candidates=[_NOTHING] * count, count=count
             )
-            calls.append(Likelihoods(nothing, letters))
+            calls.append(weighed(nothing, letters))
         answers = yield list(calls)
         if failed := failure(answers[: len(orders)]):
             return failed

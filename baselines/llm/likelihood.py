@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from baselines.llm.asking import Conversation
-from baselines.llm.model import Likelihoods
+from baselines.llm.model import weighed
 from baselines.llm.ranker import About, Ranker, failure
 
 
@@ -29,14 +29,17 @@ class TitleLikelihood(Ranker):
     def asked(self, about: About) -> Conversation:
         """All titles in one call, and in another without the history."""
         titles = tuple(about.titles)
-        calls = [Likelihoods(about.messages(), titles)]
+        calls = [weighed(about.messages(), titles)]
         if self.prior:
-            calls.append(Likelihoods(about.messages(history=[], latest=""), titles))
+            calls.append(weighed(about.messages(history=[], latest=""), titles))
         answers = yield list(calls)
         if failed := failure(answers[:1]):
             return failed
         lengths = np.array(
-            [self.asked_model.tokens(title) if self.per_token else 1 for title in titles]
+            [
+                self.asked_model.tokens(title) if self.per_token else 1
+                for title in calls[0].continuations
+            ]
         )
         logprobs = np.asarray(answers[0].logprobs)
         if self.prior and answers[1].logprobs is not None:

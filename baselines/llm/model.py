@@ -55,6 +55,18 @@ class Likelihoods(msgspec.Struct, frozen=True, tag="likelihoods"):
 Call = Chat | Likelihoods
 
 
+def weighed(messages: tuple[Message, ...], answers: Sequence[str]) -> Likelihoods:
+    """Ask how likely each of some answers is, written as it would be where the turn stands.
+
+    A turn that has begun with a word, such as "Answer:", goes on with a blank: models put it into
+    the token of the next word, and what follows without one is another token, which they hardly
+    ever write there.
+    """
+    last = messages[-1]
+    begun = last.role == "assistant" and last.content[-1:].strip()
+    return Likelihoods(messages, tuple(f" {answer}" if begun else answer for answer in answers))
+
+
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens that a call took, as the model's own side counts them; None where it does not."""
 

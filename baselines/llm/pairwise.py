@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from baselines.checks import two_or_more
 from baselines.llm.asking import Conversation
-from baselines.llm.model import Likelihoods
+from baselines.llm.model import weighed
 from baselines.llm.ranker import About, Ranker, failure, one_of
 
 Wins = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class Pairwise(Ranker):
         pairs = paired(len(about), self.calls // 2, about.random)
         both = [pair for one, other in pairs for pair in ((one, other), (other, one))]
         answers = yield [
-            Likelihoods(about.messages(candidates=[about.candidates[i] for i in pair]), ("A", "B"))
+            weighed(about.messages(candidates=[about.candidates[i] for i in pair]), ("A", "B"))
             for pair in both
         ]
         if failed := failure(answers):

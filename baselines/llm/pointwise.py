@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from baselines.llm.asking import Conversation
-from baselines.llm.model import Answer, Likelihoods
+from baselines.llm.model import Answer, weighed
 from baselines.llm.ranker import About, Ranker, failure, one_of
 
 _OPTIONS = {"yes-no": ("Yes", "No"), "rating": ("1", "2", "3", "4", "5")}
@@ -37,7 +37,7 @@ class Pointwise(Ranker):
         """All candidates at once."""
         options = _OPTIONS[self.answer]
         answers = yield [
-            Likelihoods(about.messages(candidate=text), options) for text in about.candidates
+            weighed(about.messages(candidate=text), options) for text in about.candidates
         ]
         return failure(answers) or about.ranked([self._score(answer) for answer in answers])
 

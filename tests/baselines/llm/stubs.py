@@ -42,16 +42,17 @@ class Stub:
 
     def logprobs(self, user: str, call: Likelihoods) -> list[float]:
         lettered = dict(re.findall(r"^([A-Z])\. (.*)$", user, re.MULTILINE))
-        if call.continuations[0] == "Yes":
+        answers = [one.strip() for one in call.continuations]
+        if answers[0] == "Yes":
             liked = self.taste(user.splitlines()[-1], 0)
             return [liked, 0.0]
-        if call.continuations[0] == "1":
+        if answers[0] == "1":
             liked = self.taste(user.splitlines()[-1], 0)
             return [number * liked for number in range(5)]
         if lettered:
             places = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-            return [self.taste(lettered[one], places.index(one)) for one in call.continuations]
-        return [self.taste(title, place) for place, title in enumerate(call.continuations)]
+            return [self.taste(lettered[one], places.index(one)) for one in answers]
+        return [self.taste(title, place) for place, title in enumerate(answers)]
 
     def ranking(self, user: str, call: Chat) -> str:
         numbered = re.findall(r"^\[([0-9]+)\] (.*)$", user, re.MULTILINE)

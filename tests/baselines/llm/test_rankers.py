@@ -13,7 +13,7 @@ from baselines.llm.hybrid import Hybrid
 from baselines.llm.letters import Letters
 from baselines.llm.likelihood import TitleLikelihood
 from baselines.llm.listwise import Listwise
-from baselines.llm.model import Answer
+from baselines.llm.model import Answer, Message, weighed
 from baselines.llm.pairwise import Pairwise
 from baselines.llm.pointwise import Pointwise
 from baselines.llm.ranker import Talking
@@ -341,3 +341,14 @@ def test_a_ranking_that_was_completed_is_told_from_one_that_is_the_model_s(
     first = [request.candidates[place] for place in (2, 0, 1)]
     assert found.items == [*first, *request.candidates[3:]][:count]
     assert found.status == status
+
+
+def test_an_answer_is_weighed_as_models_write_it_where_their_turn_stands() -> None:
+    """After "Answer:" the token of a word has its blank; at a turn's beginning it has none."""
+    user = Message("user", "Which?")
+    assert weighed((user,), ["A", "B"]).continuations == ("A", "B")
+    begun = (user, Message("assistant", "Answer:"))
+    assert weighed(begun, ["A", "B"]).continuations == (" A", " B")
+    blank = (user, Message("assistant", "Answer: "))
+    assert weighed(blank, ["A"]).continuations == ("A",)
+    assert weighed((user, Message("assistant", "")), ["A"]).continuations == ("A",)

@@ -176,7 +176,7 @@ def chat(body: dict, does: Does, number: int) -> Reply:
     if does.most and body.get("logprobs"):
         if body["top_logprobs"] > does.most:
             return 400, {"error": {"message": f"top_logprobs must be at most {does.most}"}}
-        more["logprobs"] = {"content": [{"top_logprobs": likely(body["top_logprobs"])}]}
+        more["logprobs"] = {"content": [{"top_logprobs": likely(body["top_logprobs"], last)}]}
     text = f"You said: {last['content']}"
     goes_on = does.goes_on or (does.goes_on_if_told and body.get("continue_final_message"))
     if last["role"] == "assistant":
@@ -191,10 +191,19 @@ def chat(body: dict, does: Does, number: int) -> Reply:
     return 200, said(text, **more)
 
 
-def likely(count: int) -> list[dict]:
-    """Letters from A on, each a tenth less likely than the one before, and a few others."""
-    told = [{"token": letter, "logprob": -1.0 - place / 10} for place, letter in enumerate(LETTERS)]
-    told += [{"token": text, "logprob": -5.0} for text in (" A", "Yes", "No", "Yes")]
+def likely(count: int, last: dict) -> list[dict]:
+    """Letters from A on, each a tenth less likely than the one before, and a few others.
+
+    After a word with which the assistant's turn has begun they have a blank before them.
+    """
+    blank = " " if last["role"] == "assistant" and last["content"].strip() else ""
+    told = [
+        {"token": f"{blank}{letter}", "logprob": -1.0 - place / 10}
+        for place, letter in enumerate(LETTERS)
+    ]
+    told += [
+        {"token": text, "logprob": -5.0} for text in ("A" if blank else " A", "Yes", "No", "Yes")
+    ]
     return told[:count]
 
 

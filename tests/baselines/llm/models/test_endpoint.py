@@ -413,7 +413,7 @@ def test_a_schema_goes_only_where_it_is_kept_to() -> None:
 def test_a_turn_that_is_begun_goes_on(does) -> None:
     with ChatServer(does) as server:
         begun = said("Repeat", "red")
-        told, weighed = asked(at(server), Chat(begun), Likelihoods(begun, ("A", "B")))
+        told, weighed = asked(at(server), Chat(begun), Likelihoods(begun, (" A", " B")))
         assert (told.text, weighed.logprobs) == (" green blue red", [-1.0, -1.1])
         fields = {"continue_final_message": True, "add_generation_prompt": False}
         assert (fields.items() <= server.state.chats()[-1].items()) == (does is VLLM)
