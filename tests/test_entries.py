@@ -57,12 +57,15 @@ def test_committed_scores_on_the_toy_are_what_the_scorer_computes(path: Path, to
     rescored(path, toy)
 
 
+# There are more of them with every entry: CI scores them all, and `verify` those one asks for.
+@pytest.mark.slow
 @pytest.mark.movielens
 @pytest.mark.parametrize("path", runs_on("ml-100k-v1"), ids=named)
 def test_committed_scores_on_movielens_are_what_the_scorer_computes(path: Path, movielens) -> None:
     rescored(path, movielens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", runs_on("ml-latest-small-v1", "movietweetings-v1", "shakespeare-v1"), ids=named
 )

@@ -80,6 +80,7 @@ def tastes(toy: Task, count: int) -> list[float]:
 SHORT = {"history": 3, "characters": 30}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "named"),
     [("letters:Letters", "letters"), ("pointwise:Pointwise", "yes-no"),
