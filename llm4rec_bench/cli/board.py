@@ -16,7 +16,6 @@ from rich.text import Text
 
 from llm4rec_bench.errors import UsageError, nearest_hint, printable, shown
 from llm4rec_bench.leaderboard import REFERENCES, Entry, Row, Table, cells
-from llm4rec_bench.scoring.alarms import CODES
 from llm4rec_bench.split import TEST
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
 
@@ -186,7 +185,7 @@ _LEFT = {"system", "exposure", "reads"}
 def _cells(row: Row, metrics: Sequence[str]) -> dict[str, Text]:
     """The cells of an entry; no title can bear the maintainers' mark by itself."""
     card, score = row.entry
-    mark = _MARK if row.repetition is not None and row.repetition.verified else ""
+    mark = _MARK if row.verified else ""
     plain = {
         "rank": str(row.rank),
         _INTERVAL: cells.interval(score, metrics[0]),
@@ -224,7 +223,7 @@ def _remarks(table: Table, left_out: Sequence[str]) -> list[str]:
     )
     if table.references:
         remarks.append("without a rank: what is reached without a method, and at best (ceiling)")
-    if any(row.repetition is not None and row.repetition.verified for row in table.rows):
+    if any(row.verified for row in table.rows):
         remarks.append("✓: made again by the maintainers, and no difference in quality is shown")
     if "order" not in left_out and any(cells.place_matters(row.entry.score) for row in table.rows):
         remarks.append("*: the place at which the target is given makes a difference (p < .001)")
@@ -238,7 +237,7 @@ def _remarks(table: Table, left_out: Sequence[str]) -> list[str]:
 def _alarms(table: Table) -> list[str]:
     """What calls for a look; a line each."""
     return sorted(
-        f"warning[{alarm.code if alarm.code in CODES else 'unknown'}]: "
+        f"warning[{cells.code(alarm)}]: "
         f"{printable(row.entry.card.title)}: {printable(alarm.message, 400)}"
         for row in table.rows
         for alarm in row.alarms

@@ -67,11 +67,16 @@ def count_refused(folders: Sequence[Path], submissions: Path, home: Path) -> int
         findings = verify(folder, others, load, home)
         for finding in findings:
             click.echo(str(finding), err=True)
-        bad = sum(finding.refused for finding in findings)
-        refused += bad > 0
-        plural = "problem" if bad == 1 else "problems"
-        click.echo(f"{shown_path(folder)}: {f'refused, {bad:,} {plural}' if bad else 'fine'}")
+        refused += _concluded(shown_path(folder), findings, "fine")
     return refused
+
+
+def _concluded(name: str, findings: Sequence[Finding], fine: str) -> bool:
+    """Say in a line what comes of findings, `fine` where none refuses; whether one does."""
+    count = sum(finding.refused for finding in findings)
+    plural = "problem" if count == 1 else "problems"
+    click.echo(f"{name}: {f'refused, {count:,} {plural}' if count else fine}")
+    return count > 0
 
 
 def _entry(path: Path, submissions: Path) -> Path:
@@ -147,11 +152,7 @@ def pull_request(
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
             file.write(text)
-    refused = [finding for finding in findings if finding.refused]
-    plural = "problem" if len(refused) == 1 else "problems"
-    verdict = f"refused, {len(refused)} {plural}" if refused else "can be accepted"
-    click.echo(f"{name}: {verdict}")
-    if refused:
+    if _concluded(name, findings, "can be accepted"):
         raise click.exceptions.Exit(1)
 
 
@@ -229,20 +230,16 @@ def reproduce(
     import datetime
 
     from llm4rec_bench.cli.bars import RunBar
-    from llm4rec_bench.entry.elsewhere import fetched
+    from llm4rec_bench.entry.elsewhere import entered_runs
     from llm4rec_bench.entry.replay import recorded_in
     from llm4rec_bench.entry.reproduce import reproduce as again
     from llm4rec_bench.errors import UsageError
     from llm4rec_bench.leaderboard import card_of, read_reproduced, save_reproduced
     from llm4rec_bench.store import default_home, workspace
-    from llm4rec_bench.submission import run_files
 
     folder = _entry(entry, submissions)
     card = card_of(folder)
-    there = [
-        *run_files(folder),
-        *(fetched(*named, default_home()) for named in card.elsewhere.items()),
-    ]
+    there = entered_runs(folder, card, default_home())
     chosen = [
         path
         for path in there

@@ -22,7 +22,7 @@ from llm4rec_bench import store
 from llm4rec_bench.compare import Comparison, Pair
 from llm4rec_bench.errors import TaskDataError, printable
 from llm4rec_bench.run import Header
-from llm4rec_bench.scoring import Agreement, Cost, Order, Score
+from llm4rec_bench.scoring import Agreement, Cost, Order, Score, shown_amount
 from llm4rec_bench.split import VALIDATION
 from llm4rec_bench.task import FORMAT, Manifest, Recipe, Task, read_manifest, read_recipe
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
@@ -331,15 +331,11 @@ def _dearness(score: Score, cost: Cost | None) -> str:
         return spent
     least = "at least " if cost.unknown else ""
     unknown = f", {cost.unknown[0]} tokens not stated" if cost.unknown else ""
-    amount = f"{_price(cost.per_1000_requests)} {printable(cost.currency)}"
+    amount = f"{shown_amount(cost.per_1000_requests)} {printable(cost.currency)}"
     return (
         f"{spent}; {least}{amount} per 1,000 requests "
         f"({printable(cost.model)}, prices {printable(cost.prices)} of {cost.date}{unknown})"
     )
-
-
-def _price(amount: float) -> str:
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"
 
 
 def _stated(score: Score, rows: int) -> str:

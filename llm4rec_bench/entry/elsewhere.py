@@ -9,7 +9,7 @@ from llm4rec_bench.files import replacing
 from llm4rec_bench.hub import fetch_file
 from llm4rec_bench.publish import put_file
 from llm4rec_bench.run.lines import run_digest
-from llm4rec_bench.submission import Elsewhere
+from llm4rec_bench.submission import Card, Elsewhere, run_files
 from llm4rec_bench.task.manifest import HubPin
 
 LARGEST = 200_000_000
@@ -34,6 +34,11 @@ def fetched(name: str, there: Elsewhere, home: Path) -> Path:
                     f"expected {there.digest}"
                 )
     return place
+
+
+def entered_runs(folder: Path, card: Card, home: Path) -> list[Path]:
+    """All run files of an entry, those that lie elsewhere brought here; raises as `fetched`."""
+    return [*run_files(folder), *(fetched(*named, home) for named in card.elsewhere.items())]
 
 
 def put(path: Path, repository: str, token: str | None = None) -> Elsewhere:

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from llm4rec_bench.entry.elsewhere import fetched
+from llm4rec_bench.entry.elsewhere import entered_runs
 from llm4rec_bench.files import read_bounded
 from llm4rec_bench.leaderboard import SCORES, Entry, SavedScores, card_of, save_scores, tables
 from llm4rec_bench.run import read_run
 from llm4rec_bench.scoring import Score, score
-from llm4rec_bench.submission import run_files
 from llm4rec_bench.task import Task
 
 LARGEST = 1 << 26
@@ -50,7 +49,7 @@ def rescore(
     old = [Entry(card, made) for folder, card in cards.items() for made in _as_saved(folder)]
     made: dict[Path, list[Score]] = {}
     for folder, card in cards.items():
-        paths = [*run_files(folder), *(fetched(*named, home) for named in card.elsewhere.items())]
+        paths = entered_runs(folder, card, home)
         made[folder] = [score(read_run(path, load=load)) for path in paths]
     if save:
         for folder, scores in made.items():

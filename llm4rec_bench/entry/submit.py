@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import tomlkit
 
-from llm4rec_bench.entry.elsewhere import fetched, put
+from llm4rec_bench.entry.elsewhere import entered_runs, put
 from llm4rec_bench.entry.paths import LARGEST_FILE
 from llm4rec_bench.errors import CardRefused, UsageError, shown
 from llm4rec_bench.files import replace_text, swap_folder
-from llm4rec_bench.leaderboard import SCORES, save_scores
+from llm4rec_bench.leaderboard import save_scores
 from llm4rec_bench.recording import recording_of
 from llm4rec_bench.run import Run, read_run
 from llm4rec_bench.run.lines import opened
@@ -78,14 +78,8 @@ def submit(
             made = read_card(folder)
         except CardRefused as error:  # which names a folder that will be gone
             raise CardRefused(str(error).replace(str(folder), str(place))) from None
-        scores = [score(read_run(path, load=load)) for path in run_files(folder)]
-        scores += [
-            score(read_run(fetched(name, there, home), load=load))
-            for name, there in made.elsewhere.items()
-        ]
-        save_scores(folder, scores)
-        (folder / SCORES).chmod(0o644)
-        (folder / CARD).chmod(0o644)
+        paths = entered_runs(folder, made, home)
+        save_scores(folder, [score(read_run(path, load=load)) for path in paths])
         swap_folder(folder, place)
     return made
 

@@ -28,7 +28,6 @@ from llm4rec_bench.leaderboard import (
     card_of,
     rank_alike,
     read_submission,
-    saved_scores,
     scores_text,
 )
 from llm4rec_bench.recording import MARK
@@ -82,13 +81,13 @@ def verify(
     if not (run_files(folder) or card.elsewhere):
         found.append(Finding(str(folder), "holds no run: an entry is withdrawn by the maintainers"))
     for path in paths:
-        made, told = _run(folder, path, card, load)
+        made, told = _run(path, card, load)
         found += told
         if made is not None:
             scores.append(made)
     if any(finding.refused for finding in found):
         return found
-    found += _scores(folder, card, scores)
+    found += _scores(folder, scores)
     found += _alarms(folder, card, scores, others)
     if not any(finding.refused for finding in found):
         found += _replays(folder, paths, card, load)
@@ -220,9 +219,7 @@ def _without_run(folder: Path, card: Card) -> list[Finding]:
     ]
 
 
-def _run(
-    folder: Path, path: Path, card: Card, load: Callable[[str], Task]
-) -> tuple[Score | None, list[Finding]]:
+def _run(path: Path, card: Card, load: Callable[[str], Task]) -> tuple[Score | None, list[Finding]]:
     """The fresh score of a run file, and what is wrong with the file."""
     try:
         run = read_run(path, load=load)
@@ -250,13 +247,12 @@ def _faults(run: Run, path: Path, card: Card) -> Iterable[str]:
         )
 
 
-def _scores(folder: Path, card: Card, fresh: Sequence[Score]) -> list[Finding]:
+def _scores(folder: Path, fresh: Sequence[Score]) -> list[Finding]:
     """Where `scores.json` is not what the scorer computes."""
     where = str(folder / SCORES)
     mend = f"run: llm4rec-bench score {folder} --save"
     try:
-        saved = {(one.task, one.track): one for one in saved_scores(folder, card)}
-        read_submission(folder)
+        saved = {(one.task, one.track): one for _, one in read_submission(folder)}
     except CardRefused as error:
         return [Finding(where, _after(str(error), folder / SCORES))]
     found = []

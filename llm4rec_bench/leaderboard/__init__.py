@@ -12,7 +12,6 @@ from llm4rec_bench.leaderboard.entries import (
     read_entries,
     read_submission,
     save_scores,
-    saved_scores,
     scores_text,
 )
 from llm4rec_bench.leaderboard.hub import RESULTS, EvalResults, eval_results
@@ -55,7 +54,6 @@ __all__ = [
     "record",
     "save_reproduced",
     "save_scores",
-    "saved_scores",
     "scores_text",
     "tables",
 ]

@@ -37,6 +37,11 @@ class Row(NamedTuple):
     """How the run was made again by the maintainers, if it was."""
     alarms: list[Alarm]
 
+    @property
+    def verified(self) -> bool:
+        """Whether it bears the board's mark: its method was run again, and confirmed."""
+        return self.repetition is not None and self.repetition.verified
+
 
 class Table(NamedTuple):
     """The entries on one track of one task, best first by the first metric."""

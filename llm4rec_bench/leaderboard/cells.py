@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llm4rec_bench.scoring import Cost, Score
+from llm4rec_bench.scoring import Alarm, Cost, Score, shown_amount
+from llm4rec_bench.scoring.alarms import CODES
 from llm4rec_bench.submission import Card
 from llm4rec_bench.texts import CONDITIONS
 
@@ -73,10 +74,14 @@ def cost(found: Cost | None) -> str:
     """The cost of a thousand requests, and the day of its prices."""
     if found is None:
         return UNKNOWN
-    amount = found.per_1000_requests
-    text = f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"
+    text = shown_amount(found.per_1000_requests)
     least = "≥ " if found.unknown or found.stated < 1 else ""
     return f"{least}{text} {found.currency} ({found.date})"
+
+
+def code(alarm: Alarm) -> str:
+    """The code of an alarm, if it is one that the scorer knows."""
+    return alarm.code if alarm.code in CODES else "unknown"
 
 
 def exposure(card: Card) -> str:

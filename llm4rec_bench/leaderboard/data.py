@@ -82,8 +82,8 @@ class EntryRecord(msgspec.Struct, frozen=True):
     repetition: Repetition | None
     """How the maintainers made the run again, if they did."""
     confirmed: bool | None
-    """Whether that showed no difference in quality, the board's ✓; null if it was not made
-    again."""
+    """Whether that showed no difference in quality; null if it was not made again. The board's ✓
+    is for what was run, and not replayed."""
 
 
 class TableRecord(msgspec.Struct, frozen=True):

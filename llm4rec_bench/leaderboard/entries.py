@@ -58,7 +58,7 @@ def read_entries(submissions: Path) -> list[Entry]:
 def read_submission(folder: Path) -> list[Entry]:
     """The entries of one submission, each with a run file beside it; CardRefused if unsound."""
     card = card_of(folder)
-    entries = [Entry(card, score) for score in saved_scores(folder, card)]
+    entries = [Entry(card, score) for score in _saved(folder, card)]
     for entry in entries:
         if entry.score.task not in card.tasks:
             raise CardRefused(
@@ -76,7 +76,7 @@ def card_of(folder: Path) -> Card:
     return card
 
 
-def saved_scores(folder: Path, card: Card) -> list[Score]:
+def _saved(folder: Path, card: Card) -> list[Score]:
     """The scores in a submission's folder, each of a run file that is there or that the card names.
 
     Raises CardRefused where a score is not what the scorer made of one of them, or one has none.

@@ -13,7 +13,6 @@ from llm4rec_bench.leaderboard import cells
 from llm4rec_bench.leaderboard.board import REFERENCES, Row, Table
 from llm4rec_bench.leaderboard.changes import Changes
 from llm4rec_bench.scoring import SCORER, Score
-from llm4rec_bench.scoring.alarms import CODES
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
 
 INTRODUCTION = """\
@@ -124,8 +123,7 @@ def _table(table: Table) -> str:
 def _alarms(table: Table) -> list[str]:
     """What calls for a look; a paragraph each."""
     return sorted(
-        f"⚠ {escaped(row.entry.card.title)}: {escaped(alarm.message)} "
-        f"(`{alarm.code if alarm.code in CODES else 'unknown'}`)\n"
+        f"⚠ {escaped(row.entry.card.title)}: {escaped(alarm.message)} (`{cells.code(alarm)}`)\n"
         for row in table.rows
         for alarm in row.alarms
     )
@@ -133,7 +131,7 @@ def _alarms(table: Table) -> list[str]:
 
 def _cells(row: Row, metrics: Sequence[str], ordered: bool) -> list[str]:
     score, card = row.entry.score, row.entry.card
-    mark = " ✓" if row.repetition is not None and row.repetition.verified else ""
+    mark = " ✓" if row.verified else ""
     return [
         str(row.rank),
         f"[{escaped(card.title)}](submissions/{card.name}){mark}",

@@ -2,7 +2,7 @@
 
 from llm4rec_bench.scoring.alarms import Alarm
 from llm4rec_bench.scoring.breadth import Breadth
-from llm4rec_bench.scoring.cost import Cost, cost, cost_stated
+from llm4rec_bench.scoring.cost import Cost, cost, cost_stated, shown_amount
 from llm4rec_bench.scoring.floors import Floors
 from llm4rec_bench.scoring.order import Agreement, Order
 from llm4rec_bench.scoring.scorer import (
@@ -36,6 +36,7 @@ __all__ = [
     "cost_stated",
     "packed_ranks",
     "score",
+    "shown_amount",
     "slices_of",
     "unpacked_ranks",
 ]

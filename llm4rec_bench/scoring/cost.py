@@ -67,3 +67,8 @@ def _cost(
         prices=version,
         date=date,
     )
+
+
+def shown_amount(amount: float) -> str:
+    """An amount of money: two decimals, or three digits of what is less than 1."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from llm4rec_bench.leaderboard import REFERENCES, Repetition, Row, Table, cells
-from llm4rec_bench.scoring import Score
-from llm4rec_bench.scoring.alarms import CODES
+from llm4rec_bench.scoring import Score, shown_amount
 from llm4rec_bench.site import figures
 from llm4rec_bench.site.figures import Point, Scatter
 from llm4rec_bench.site.text import (
     four,
     plain,
     probability,
-    rounded_amount,
 )
 from llm4rec_bench.submission import Card
 from llm4rec_bench.task.recipe import RERANKING, RETRIEVAL
@@ -215,7 +213,7 @@ def _line(row: Row, metrics: Sequence[str], ordered: bool, facets: Sequence[Face
         rank=row.rank,
         name=card.name,
         title=card.title,
-        verified=row.repetition if row.repetition and row.repetition.verified else None,
+        verified=row.repetition if row.verified else None,
         kind=kind_of(card),
         cells=[
             Cell(cells.reads(card), words=True),
@@ -265,7 +263,7 @@ def alarms_of(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
         (
             row.entry.card.name,
             row.entry.card.title,
-            alarm.code if alarm.code in CODES else "unknown",
+            cells.code(alarm),
             alarm.message,
         )
         for row in rows
@@ -364,7 +362,7 @@ def _by_cost(table: Table, first: str) -> tuple[dict[str, Point], str]:
         priced = {name: mean for name, mean in means.items() if mean is not None}
     rows = {row.entry.card.name: row for row in table.rows}
     return {
-        name: _point(rows[name], first, (amount,) * 3, f"{rounded_amount(amount)} {unit}")
+        name: _point(rows[name], first, (amount,) * 3, f"{shown_amount(amount)} {unit}")
         for name, amount in priced.items()
     }, unit
 

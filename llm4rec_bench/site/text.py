@@ -87,8 +87,3 @@ def milliseconds(value: float) -> str:
 def probability(p: float) -> str:
     """A p-value."""
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
-
-
-def rounded_amount(amount: float) -> str:
-    """An amount of money."""
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"
