@@ -79,14 +79,20 @@ def negatives(
     bounds = np.cumsum(weights).astype(np.uint64)
     taken = np.sort(seen[0] * items + text[seen[1]])  # shown alike is seen, too
     wanted = rule.size - 1
+    if short := np.count_nonzero(_unseen(taken, target, text) < wanted):
+        raise TaskDataError(
+            f"a pool of {rule.size} cannot be filled: {short} requests have fewer than {wanted} "
+            "unseen items with texts of their own; make the pools smaller"
+        )
     chosen = np.zeros((len(keys), wanted), np.int32)
     open_rows = np.arange(len(keys))
     width = 2 * rule.size
     while len(open_rows):
         if width > _WIDEST:
             raise TaskDataError(
-                f"a pool of {rule.size} cannot be filled: {len(open_rows)} requests have fewer "
-                f"than {wanted} unseen items with texts of their own; make the pools smaller"
+                f"a pool of {rule.size} cannot be filled: {_WIDEST} draws are too few for "
+                f"{len(open_rows)} requests, which have seen what is popular; make the pools "
+                "smaller"
             )
         step = max(1, (1 << 22) // width)
         unfilled = [
@@ -96,6 +102,13 @@ def negatives(
         open_rows = np.concatenate(unfilled)
         width *= 4
     return chosen
+
+
+def _unseen(taken: Rows, target: Codes, text: Codes) -> npt.NDArray[np.int64]:
+    """How many texts of items are left for negatives of each request."""
+    items, requests = len(text), np.arange(len(target))
+    seen = np.bincount(np.unique(taken) // items, minlength=len(target))
+    return len(np.unique(text)) - seen - ~contains(taken, requests * items + text[target])
 
 
 def _fill(

@@ -25,7 +25,7 @@ from llm4rec_bench.recording import Recording
 from llm4rec_bench.split import SPLITS, TEST
 from llm4rec_bench.task import tables
 from llm4rec_bench.task.manifest import Manifest, read_manifest
-from llm4rec_bench.task.recipe import RETRIEVAL, Recipe, Track, read_recipe
+from llm4rec_bench.task.recipe import Recipe, Track, read_recipe
 from llm4rec_bench.task.records import Items, Requests
 from llm4rec_bench.texts import CONDITIONS, Condition, item_texts
 
@@ -213,10 +213,13 @@ class Task:
         here = [name for name in self.manifest.tables if name not in missing]
         return {name: Dataset(self.table(name)) for name in here}
 
-    def requests(self, split: str = TEST, track: str = RETRIEVAL, run: int = 0) -> Requests:
-        """The requests of a split with the candidates that run number `run` of a track sees."""
+    def requests(self, split: str = TEST, track: str | None = None, run: int = 0) -> Requests:
+        """The requests of a split with the candidates that run number `run` of a track sees.
+
+        Without a track, and on one that ranks the whole catalogue, they have none.
+        """
         asked = self._of_split(tables.REQUESTS, split)
-        if not self.track(track).has_pools:
+        if track is None or not self.track(track).has_pools:
             return Requests(asked, None)
         pools = self._of_split(tables.candidates(track), split)
         order = run % self.track(track).orders

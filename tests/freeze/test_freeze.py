@@ -275,6 +275,18 @@ def test_pools_larger_than_the_catalogue_are_refused() -> None:
         freeze(recipe, RAW)
 
 
+@pytest.mark.parametrize("name", ["retrieval", "ranking"])
+def test_a_task_of_one_track_is_whole(name: str, tmp_path) -> None:
+    recipe = msgspec.structs.replace(RECIPE, tracks={name: RECIPE.tracks[name]})
+    frozen, counts = freeze(recipe, RAW)
+    manifest = manifest_of(recipe, frozen, counts)
+    write_tables(tmp_path, frozen)
+    task = Task(recipe, manifest, tmp_path)
+    task.verify()
+    assert [*manifest.tracks] == [name]
+    assert (task.requests("test")[0].candidates, len(task.requests("test"))) == (None, 300)
+
+
 def test_filters_that_leave_nothing_are_refused() -> None:
     filters = msgspec.structs.replace(RECIPE.filters, min_rating=9.0)
     with pytest.raises(TaskDataError, match="leave no interaction"):

@@ -54,6 +54,31 @@ def test_negatives_are_unseen_distinct_and_have_texts_of_their_own(seed: int, dr
         assert not set(found[request].tolist()) & set(history[owners == request].tolist())
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000))
+def test_a_pool_takes_in_what_is_left_and_no_more_is_asked_of_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    items, requests = 40, 5
+    target = random.integers(0, items, requests).astype(np.int32)
+    owners = random.integers(0, requests, 50)
+    history = random.integers(0, items, len(owners)).astype(np.int32)
+    text = random.integers(0, 30, items).astype(np.int32)
+    left = [
+        len({*text.tolist()} - {*text[history[owners == one]].tolist()} - {int(text[target[one]])})
+        for one in range(requests)
+    ]
+    keys = hash_keys("s", "p", [str(number) for number in range(requests)])
+
+    def pools(size: int) -> np.ndarray:
+        rule = Negatives("uniform", size)
+        return negatives(rule, keys, target, (owners, history), np.zeros(items, np.int64), text)
+
+    assert pools(min(left) + 1).shape == (requests, min(left))
+    short = left.count(min(left))
+    with pytest.raises(TaskDataError, match=f": {short} requests have fewer than"):
+        pools(min(left) + 2)
+
+
 def test_a_pool_depends_on_its_own_request_alone() -> None:
     text, events = np.arange(500, dtype=np.int32), np.arange(500)
     ids = [str(n) for n in range(20)]
