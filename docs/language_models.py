@@ -5,10 +5,22 @@ python -m docs.language_models
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
+from baselines.llm.hybrid import RANKERS, Hybrid
+from baselines.llm.models.endpoint import Endpoint
+from baselines.llm.models.langchain import LangChain
+from baselines.llm.models.local import Local
+from baselines.llm.prompts import FOLDER, Template
+from baselines.llm.ranker import Ranker
+from baselines.llm.select import SelectK
+from baselines.llm.sliding import SlidingWindow
 from docs.baselines import score_of, with_parts
+from llm4rec_bench import CardRefused
 from llm4rec_bench.scoring import Score
 from llm4rec_bench.submission import read_card
 
@@ -40,6 +52,58 @@ def _rows(submissions: Path) -> Iterator[str]:
             yield _row(task, title, *cells)
 
 
+def models() -> str:
+    """A row for each kind of model: the fields of its table."""
+    rows = ["| `kind` | fields, and what they are unless the card says otherwise |", "|---|---|"]
+    for kind in (Endpoint, Local, LangChain):
+        fields = msgspec.structs.fields(kind)
+        known = (_field(one.encode_name, _default(one)) for one in fields)
+        rows.append(f"| `{kind.__struct_config__.tag}` | {', '.join(known)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    made = field.default_factory
+    return field.default if made is msgspec.NODEFAULT else made()
+
+
+def rankers() -> str:
+    """A row for each ranker: its parameters, its slots, our prompts for it."""
+    rows = ["| ranker | parameters | slots | prompts that fit |", "|---|---|---|---|"]
+    shared = {field.name for field in dataclasses.fields(Ranker)} - {"model"}
+    of_all = [_field(one.name, one.default) for one in dataclasses.fields(Ranker)
+              if one.name in shared]  # fmt: skip
+    rows.append(f"| all but `Hybrid` | {', '.join(of_all)} | | |")
+    kinds: list[type[Ranker]] = [*RANKERS.values(), SelectK, SlidingWindow]
+    for kind in kinds:
+        own = [field for field in dataclasses.fields(kind) if field.name not in shared | {"model"}]
+        params = ", ".join(_field(field.name, field.default) for field in own)
+        slots = ", ".join(f"`{slot}`" for slot in kind.slots)
+        rows.append(f"| `{kind.__name__}` | {params} | {slots} | {_prompts(kind)} |")
+    rows.append(f"| `{Hybrid.__name__}` | `parts`: tables with `ranker` ({', '.join(RANKERS)}), "
+                "`weight`, and that ranker's parameters | | |")  # fmt: skip
+    return "\n".join(rows) + "\n"
+
+
+def _field(name: str, default: object) -> str:
+    if default in (dataclasses.MISSING, msgspec.NODEFAULT):
+        return f"`{name}`"
+    return f"`{name}` {default!r}" if isinstance(default, int | float | str) else f"`{name}`"
+
+
+def _prompts(kind: type[Ranker]) -> str:
+    """Our prompts that it takes."""
+    fit = []
+    for folder in sorted(FOLDER.iterdir()):
+        name = f"{folder.name}@{Template(folder).digest}"
+        try:
+            kind(model={}, prompt=name)
+        except CardRefused:
+            continue
+        fit.append(f"`{name}`")
+    return ", ".join(fit)
+
+
 def _floors(task: str, score: Score) -> Iterator[str]:
     for floor in ("random", "popularity"):
         values = (score.references(metric)[floor] for metric in METRICS)
@@ -65,6 +129,11 @@ def _cost(score: Score) -> Iterator[str]:
     yield f"{tokens.mean:,.0f}" if tokens else ""
 
 
+def parts() -> dict[str, str]:
+    """What is generated of the page, by name."""
+    return {"smollm2": table(), "models": models(), "rankers": rankers()}
+
+
 if __name__ == "__main__":
     page = PAGE.read_text("utf-8")
-    PAGE.write_text(with_parts(page, {"smollm2": table()}), "utf-8")
+    PAGE.write_text(with_parts(page, parts()), "utf-8")

@@ -46,7 +46,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Budget:
-    """How much may be spent on new answers, in all of a command."""
+    """How much may be spent on the answers of a command's run files, earlier ones included."""
 
     def __init__(
         self, limit: float, price: Callable[[int, int, int], float], currency: str
@@ -90,10 +90,15 @@ class Recording:
         self._file: BinaryIO | None = None
         if replay and not path.exists():
             raise CardRefused(f"{path}: there is no recording to replay; run without --replay")
-        if path.exists():
-            self._answers.update(_read(path))
+        # A replay shows what this file holds; else what its twin has is not asked for again.
+        for whole in (path,) if replay else (_other(path), path):
+            if whole.exists():
+                self._answers.update(_read(whole))
         if not replay:
             self._answers.update(_read(self._partial, unfinished=True))
+        self._put: set[str] = set()
+        self._rehearsed: dict[str, bytes] = {}
+        self._earlier = [] if budget is None else [*self._answers.values()]
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -103,7 +108,7 @@ class Recording:
 
         Raises BenchError where there is none and only what is there may be used.
         """
-        found = self._answers.get(key)
+        found = self._answers.get(key) or self._rehearsed.get(key)
         if found is None and self.replay:
             raise BenchError(
                 f"{self.path}: holds no answer to a call of this run: the card, its prompt or the "
@@ -111,18 +116,33 @@ class Recording:
             )
         return found
 
+    def earlier(self) -> list[bytes]:
+        """The answers that an earlier command paid for; told once, to be counted once."""
+        earlier, self._earlier = self._earlier, []
+        return earlier
+
+    def is_new(self, key: str) -> bool:
+        """Whether an answer was put here, and not read from a file."""
+        return key in self._put
+
+    def rehearse(self, key: str, answer: bytes) -> None:
+        """Take an answer that nobody gave, so that a plan counts equal calls once; not written."""
+        self._rehearsed[key] = answer
+
     def put(self, key: str, answer: bytes) -> None:
         """Keep an answer, JSON on one line, before anything is done with it."""
         if self._file is None:
             self._file = self._opened()
         self._answers[key] = answer
+        self._put.add(key)
         self._file.write(msgspec.json.encode(_Line(key, msgspec.Raw(answer))) + b"\n")
         self._file.flush()
 
     def finish(self) -> None:
         """Give the recording its name, answers in the order of their keys: equal ones are equal."""
         self.close()
-        if not self._partial.exists():
+        same = not self._put and not self._partial.exists() and self.path.exists()
+        if self.replay or same or not self._answers:
             return
         lines = [msgspec.json.encode(_Header(FORMAT))]
         lines += [
@@ -133,7 +153,7 @@ class Recording:
         packed = gzip.compress(data, 9, mtime=0) if self.path.suffix == ".gz" else data
         with replacing(self.path) as temporary:
             temporary.write_bytes(packed)
-        self._partial.unlink()
+        self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -167,6 +187,12 @@ def recording_of(run: Path) -> Path:
         if run.name.endswith(ending):
             return run.with_name(f"{run.name.removesuffix(ending)}{MARK}{ending[6:]}")
     raise ValueError(run.name)
+
+
+def _other(path: Path) -> Path:
+    """The same recording, packed where this one is plain, plain where it is packed."""
+    name = path.name
+    return path.with_name(name.removesuffix(".gz") if path.suffix == ".gz" else f"{name}.gz")
 
 
 def _read(path: Path, unfinished: bool = False) -> Iterator[tuple[str, bytes]]:

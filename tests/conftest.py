@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,10 @@ from llm4rec_bench import Task, TaskDataError, load_task
 from llm4rec_bench import cli as command_line
 from llm4rec_bench.download import download
 from llm4rec_bench.store import HOME, default_home
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script, where Ctrl-C is nobody's; the tests' children hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 

@@ -372,6 +372,8 @@ def test_a_method_that_asks_no_model_has_nothing_to_replay_or_plan(bench, card) 
         (["--spend", "1"], "--spend needs --prices"),
         (["--model", "m"], "--model names a row of --prices"),
         (["--spend", "0", "--prices", "p"], "0.0 is not in the range x>0"),
+        (["--spend", "nan", "--prices", "p"], "--spend takes an amount, not nan"),
+        (["--show"], "--show needs --dry-run"),
     ],
 )
 def test_options_that_do_not_go_together_are_a_usage_error(bench, card, options, said) -> None:

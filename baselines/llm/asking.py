@@ -8,12 +8,17 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from baselines.llm.model import Answer, Call, Chat, LanguageModel, Usage
-from llm4rec_bench import Dropped, Plan, Ranking, Recording
+from baselines.llm.model import Answer, Call, LanguageModel, Usage
+from baselines.llm.parsing import LONGEST_ANSWER
+from baselines.llm.planning import at_most
+from llm4rec_bench import Dropped, Ranking, Recording
 
 LASTING = frozenset({"ok", "truncated", "refusal"})
 """How a call ends that would end so again; others are tried anew by the next run."""
+
+_LONGEST = 2 * LONGEST_ANSWER
 
 
 class Told(NamedTuple):
@@ -67,6 +72,8 @@ class Asking:
             some = left[: self._affordable([call for _, call in left])]
             for index, answer in self.model.answers([call for _, call in some]):
                 key, call = some[index]
+                if len(answer.text) > _LONGEST:  # no reader looks further, and no line holds all
+                    answer = replace(answer, text=answer.text[:_LONGEST])
                 found[key] = answer
                 self._keep(key, call, answer)
             left = left[len(some) :]
@@ -79,10 +86,15 @@ class Asking:
         if self.recording is None or (raw := self.recording.get(key)) is None:
             return None
         answer = msgspec.json.decode(raw, type=Answer)
-        return answer if answer.status in LASTING or self.recording.replay else None
+        # What failed is tried anew by another command, not by this one, whose rows have it.
+        stays = self.recording.replay or self.recording.is_new(key)
+        return answer if stays or answer.status in LASTING else None
 
     def _keep(self, key: str, call: Call, answer: Answer) -> None:
-        if self.recording is None or self.rehearsing:
+        if self.recording is None:
+            return
+        if self.rehearsing:
+            self.recording.rehearse(key, msgspec.json.encode(answer))
             return
         self.recording.put(key, msgspec.json.encode(answer))
         if self.recording.budget is not None:
@@ -97,7 +109,7 @@ class Asking:
         use = answer.usage
         prompt, completion = use.prompt, use.completion
         if answer.status in LASTING and (prompt is None or completion is None):
-            longest = most(self.model, call)
+            longest = at_most(self.model, call)
             prompt = longest[0] if prompt is None else prompt
             completion = longest[1] if completion is None else completion
         return prompt or 0, completion or 0, use.cached or 0
@@ -107,20 +119,17 @@ class Asking:
 
         Raises BenchError where there is not enough left for one.
         """
-        budget = None if self.recording is None else self.recording.budget
-        if budget is None or self.rehearsing:
+        recording = self.recording
+        if recording is None or (budget := recording.budget) is None or self.rehearsing:
             return len(calls)
-        worst = accumulate(budget.price(*most(self.model, call), 0) for call in calls)
+        for raw in recording.earlier():
+            use = msgspec.json.decode(raw, type=Answer).usage
+            budget.spend(use.prompt or 0, use.completion or 0, use.cached or 0)
+        worst = accumulate(budget.price(*at_most(self.model, call), 0) for call in calls)
         count = sum(1 for cost in worst if budget.allows(cost))
         if count == 0:
             raise budget.exhausted()
         return count
-
-
-def most(model: LanguageModel, call: Call) -> tuple[int, int]:
-    """Tokens of a call's prompt, and those that its answer may have."""
-    prompt = sum(model.tokens(message.content) for message in call.messages)
-    return prompt, call.sampling.max_tokens if isinstance(call, Chat) else 1
 
 
 class _Talk:
@@ -165,29 +174,3 @@ def _sum(counts: Iterator[int | None]) -> int | None:
     """Of all, if any is known."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
-
-
-class Rehearsal:
-    """Stands in for a model, to count what would be asked of it; its answers say nothing."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self.model = model
-        self.identity = model.identity
-        self.concurrency = model.concurrency
-        self.plan = Plan()
-
-    def answers(self, calls: Sequence[Call]) -> Iterator[tuple[int, Answer]]:
-        """Count the calls."""
-        for index, call in enumerate(calls):
-            prompt, completion = most(self.model, call)
-            self.plan = Plan(
-                self.plan.calls + 1,
-                self.plan.prompt_tokens + prompt,
-                self.plan.completion_tokens + completion,
-            )
-            told = None if isinstance(call, Chat) else [0.0] * len(call.continuations)
-            yield index, Answer(logprobs=told)
-
-    def tokens(self, text: str) -> int:
-        """As the model counts."""
-        return self.model.tokens(text)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from baselines.llm.asking import Conversation
+from baselines.llm.asking import Conversation, Told
 from baselines.llm.letters import Letters
 from baselines.llm.likelihood import TitleLikelihood
-from baselines.llm.listwise import Listwise
+from baselines.llm.listwise import Listwise, total
 from baselines.llm.pairwise import Pairwise
 from baselines.llm.pointwise import Pointwise
 from baselines.llm.ranker import About, Ranker, Talking
@@ -60,18 +60,20 @@ class Hybrid(Talking):
     def _asked(self, abouts: list[About]) -> Conversation:
         about = abouts[0]
         place = {item: number for number, item in enumerate(about.ids)}
-        points, said, failed = np.zeros(len(about)), np.zeros(len(about), bool), []
+        points, said = np.zeros(len(about)), np.zeros(len(about), bool)
+        parts: list[Told] = []
         for (ranker, weight), view in zip(self.rankers, abouts, strict=True):
             told = yield from ranker.asked(view)
-            if not told.items:
-                failed.append(told)
+            parts.append(told)
             for rank, item in enumerate(told.items, 1):
                 points[place[item]] += weight * (len(about) - rank) / len(about)
                 said[place[item]] = True
-        if len(failed) == len(self.parts):
-            return failed[0]
-        made = about.ranked(np.where(said, points, np.nan))
-        return made._replace(status="fallback") if failed else made
+        dropped = total(told.dropped for told in parts)
+        if not said.any():
+            return parts[0]._replace(dropped=dropped)
+        made = about.ranked(np.where(said, points, np.nan))._replace(dropped=dropped)
+        whole = all(told.status == "ok" for told in parts)
+        return made if whole else made._replace(status="fallback")
 
 
 def _part(model: Mapping[str, Any], table: dict[str, Any]) -> tuple[Ranker, float]:

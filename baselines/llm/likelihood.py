@@ -17,7 +17,8 @@ class TitleLikelihood(Ranker):
 
     As Sachan et al. (EMNLP 2022) score a passage by the question, but with the history for the
     passage and the title for the question. The logarithm is a mean over the title's tokens with
-    `per_token`, else their sum, which favours short titles. `prior` takes off the logarithm
+    `per_token` (behind a server over their estimated number, its bytes by four, unless it counts
+    them), else their sum, which favours short titles. `prior` takes off the logarithm
     without a history, so that a title that is likely anywhere is not ahead for that.
     """
 

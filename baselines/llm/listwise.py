@@ -14,6 +14,7 @@ from baselines.checks import not_negative, whole
 from baselines.llm.asking import Conversation, Told
 from baselines.llm.model import Answer, Chat, Sampling
 from baselines.llm.parsing import Form, completed, forms_of, parsed
+from baselines.llm.prompts import ITEMS, Kind
 from baselines.llm.ranker import About, Ranker, failure, one_of
 from llm4rec_bench import Dropped
 
@@ -40,11 +41,16 @@ class Listwise(Ranker):
 
     def __post_init__(self) -> None:
         """Raises CardRefused where parameters make no sense."""
-        super().__post_init__()
         one_of("answer", self.answer, get_args(Form))
+        super().__post_init__()
         one_of("left_out", self.left_out, ("leave", "given"))
         whole(shuffles=self.shuffles, max_tokens=self.max_tokens)
         not_negative(temperature=self.temperature)
+
+    @property
+    def marks(self) -> tuple[Kind, ...]:  # type: ignore[override]
+        """Numbers, unless titles are asked for."""
+        return ITEMS if self.answer == "titles" else ("numbered",)
 
     @cached_property
     def all_titles(self) -> Container[str]:
@@ -102,7 +108,7 @@ def merged(about: About, told: Sequence[Told]) -> Told:
         for rank, item in enumerate(ranking, 1):
             row = place[item]
             points[row] = np.nan_to_num(points[row]) + len(about) - rank
-    status = "ok" if len(rankings) == len(told) else "fallback"
+    status = "ok" if all(one.status == "ok" for one in told) else "fallback"
     return about.ranked(points)._replace(status=status, dropped=dropped)
 
 

@@ -76,6 +76,12 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Those of the prompt that had been computed before."""
 
 
+def counted(prompt: int | None, completion: int | None, cached: int | None) -> Usage:
+    """Tokens as a server tells them: a count below zero is none."""
+    told = (prompt, completion, cached)
+    return Usage(*(None if count is None or count < 0 else count for count in told))
+
+
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What came of a call."""
 
@@ -87,6 +93,10 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Status = "ok"
     reason: str = ""
     """Why there is no answer, in one line."""
+    of_itself: bool = False
+    """Whether it was this call that the model would not take, so that others may be answered."""
+    untold: int = 0
+    """How many continuations have that least."""
     usage: Usage = Usage()
     latency_ms: float = 0.0
     """From the call to its answer, all tries and waits between them included."""
@@ -116,3 +126,6 @@ class LanguageModel(Protocol):
 
     def tokens(self, text: str) -> int:
         """How many tokens a text is, or about how many where that cannot be known."""
+
+    def prompts(self, call: Likelihoods) -> int:
+        """How often the conversation is read, and counted, for the continuations of a call."""

@@ -26,8 +26,9 @@ class Pairwise(Ranker):
     The preference is the probability of A against that of B, averaged over both orders, so that
     a liking for the first place cancels. At most `calls` are made: where not all pairs can be
     asked about, each candidate meets as many others as the rest, chosen by chance. Preferences
-    are put together by `aggregate`: `copeland` counts the pairs won, halves for ties, over the
-    pairs asked; `bradley-terry` finds the strengths that explain them (Hunter, 2004).
+    are put together by `aggregate`: `copeland` counts the pairs won, one whose two orders
+    disagree as half a pair (Qin et al.), over the pairs asked; `bradley-terry` finds the
+    strengths that explain the probabilities (Hunter, 2004).
     """
 
     slots = ("things", "history", "latest", "candidates")
@@ -58,6 +59,8 @@ class Pairwise(Ranker):
                 order = int(first > second)
                 wins[first, second, order] = likes_first
                 wins[second, first, order] = 1.0 - likes_first
+        if self.aggregate == "copeland":
+            wins = np.sign(wins - 0.5) / 2 + 0.5
         return about.ranked(_AGGREGATES[self.aggregate](wins.mean(axis=2)), answers)
 
 
@@ -85,7 +88,7 @@ def copeland(wins: Wins) -> npt.NDArray[np.float64]:
         return np.asarray(won.sum(axis=1) / asked.sum(axis=1))
 
 
-def bradley_terry(wins: Wins, rounds: int = 200) -> npt.NDArray[np.float64]:
+def bradley_terry(wins: Wins, rounds: int = 20_000) -> npt.NDArray[np.float64]:
     """Logarithms of the strengths of a Bradley-Terry model, by Hunter's iteration (2004).
 
     Every two candidates that met have a tenth of a draw more, so that one that won always has a
@@ -97,8 +100,11 @@ def bradley_terry(wins: Wins, rounds: int = 200) -> npt.NDArray[np.float64]:
     strength = np.ones(len(wins))
     for _ in range(rounds):
         share = (met / (strength[:, None] + strength[None, :])).sum(axis=1)
+        before = strength
         strength = np.divide(won.sum(axis=1), share, out=strength.copy(), where=share > 0)
         strength /= np.exp(np.log(strength).mean())
+        if np.abs(np.log(strength / before)).max() < 1e-9:
+            break
     return np.where(asked.any(axis=1), np.log(strength), np.nan)
 
 

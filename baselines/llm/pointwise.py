@@ -39,7 +39,9 @@ class Pointwise(Ranker):
         answers = yield [
             weighed(about.messages(candidate=text), options) for text in about.candidates
         ]
-        return failure(answers) or about.ranked([self._score(answer) for answer in answers])
+        return failure(answers) or about.ranked(
+            [self._score(answer) for answer in answers], answers
+        )
 
     def _score(self, answer: Answer) -> float:
         if answer.logprobs is None:

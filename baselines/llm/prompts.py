@@ -19,7 +19,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, cast, get_args
 
 import msgspec
 
@@ -60,7 +60,10 @@ class Template:
             described = tomllib.loads(files.pop("template.toml", ""))
             self.described = msgspec.convert(described, _Described)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            raise CardRefused(f"prompt {folder}/template.toml: {error}") from None
+            raise CardRefused(
+                f"prompt {folder}/template.toml: {error}; it has a description, and under [slots] "
+                f"what each holds: {', '.join(get_args(Kind))}"
+            ) from None
         self.turns = {
             turn: files[f"{turn}.txt"].strip() for turn in _TURNS if f"{turn}.txt" in files
         }
@@ -93,11 +96,27 @@ class Template:
         return next((name for name in ("history", "earlier") if name in self.slots), None)
 
 
-def template_of(named: str, offered: Sequence[str]) -> Template:
+Slots = Mapping[str, tuple[Kind, ...]]
+"""What a ranker fills, and of which kinds each may be."""
+
+ITEMS: tuple[Kind, ...] = ("list", "numbered")
+SLOTS: Slots = {
+    "things": ("word",),
+    "history": ITEMS,
+    "earlier": ITEMS,
+    "latest": ("item",),
+    "candidate": ("item",),
+    "count": ("number",),
+}
+"""What a slot holds whichever ranker fills it. `candidates` differ: answers name their marks."""
+
+
+def template_of(named: str, offered: Slots) -> Template:
     """The prompt that a card names, `name@digest`, or `folder/of/mine@digest`.
 
     `offered` are the slots that a ranker can fill. Raises CardRefused where the prompt is not
-    there, is not the one that the card means, or asks for another slot.
+    there, is not the one that the card means, asks for another slot or another kind of it, or
+    does not show what is to be ranked.
     """
     name, _, digest = named.partition("@")
     folder = Path(name) if "/" in name else FOLDER / name
@@ -116,6 +135,14 @@ def template_of(named: str, offered: Sequence[str]) -> Template:
             f"prompt: {name} has the slot {{{sorted(unknown)[0]}}}, which this ranker does not "
             f"fill; it fills {', '.join(offered)}"
         )
+    for slot, kinds in offered.items():
+        if slot in ("candidate", "candidates") and slot not in template.slots:
+            raise CardRefused(f"prompt: {name} has no slot {{{slot}}}, so nothing would be ranked")
+        if slot in template.slots and (kind := template.slots[slot]) not in kinds:
+            raise CardRefused(
+                f'prompt: {name} declares {slot} = "{kind}", and this ranker fills it with '
+                f"{' or '.join(kinds)}"
+            )
     return template
 
 

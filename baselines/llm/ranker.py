@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from baselines.checks import whole
 from baselines.entries import fitted_entry
-from baselines.llm.asking import Asking, Conversation, Rehearsal, Told
+from baselines.llm.asking import Asking, Conversation, Told
 from baselines.llm.model import Answer, LanguageModel, Message
 from baselines.llm.models.connect import model_of
-from baselines.llm.prompts import Value, fitted, shown, template_of
+from baselines.llm.planning import Rehearsal
+from baselines.llm.prompts import SLOTS, Kind, Value, fitted, shown, template_of
 from llm4rec_bench import CardRefused, Dropped, Method, Plan, Ranking, Request, TaskView
 
 
@@ -49,6 +50,8 @@ class Talking(ABC):
             )
         if "title" not in task.reads:
             raise CardRefused('a prompt needs titles: add reads = ["title"] to the card')
+        if task.reads == ("title",) and task.texts() == list(task.items.ids):
+            raise CardRefused(f"{task.task}: its titles are its ids, which say nothing to a model")
         self.task = task
 
     def rank(self, requests: Sequence[Request]) -> list[Ranking]:
@@ -79,6 +82,8 @@ class Ranker(Talking):
 
     slots: ClassVar[tuple[str, ...]]
     """What it can fill in a prompt."""
+    marks: ClassVar[tuple[Kind, ...]] = ("lettered",)
+    """How `candidates` may be marked, so that an answer can be read."""
 
     prompt: str
     """Described in `prompts.template_of`."""
@@ -94,7 +99,8 @@ class Ranker(Talking):
     def __post_init__(self) -> None:
         """Read the prompt; raises CardRefused where parameters make no sense."""
         whole(history=self.history, characters=self.characters, context=self.context)
-        self.template = template_of(self.prompt, self.slots)
+        known = {**SLOTS, "candidates": self.marks}
+        self.template = template_of(self.prompt, {slot: known[slot] for slot in self.slots})
 
     def fit(self, task: TaskView) -> None:
         """Take the texts of items, and fit what gives a hint."""
@@ -173,12 +179,15 @@ class About:
         """The candidates by a score each, NaN for one that could not be asked about.
 
         Ties go by hash order, so that the place at which a candidate was shown decides nothing.
-        Where one of the `answers` that scores come of is missing, the status says so.
+        Where one of the `answers` that scores come of is missing, or does not tell of all that it
+        was asked about, the status says so.
         """
         given = np.asarray(scores, np.float64)
         known = np.flatnonzero(~np.isnan(given))
         order = known[np.lexsort((self.rows[known], -given[known]))]
-        whole = len(known) == len(self) and not any(map(_failed, answers))
+        whole = len(known) == len(self) and not any(
+            _failed(answer) or answer.untold for answer in answers
+        )
         return self.told(order.tolist(), "ok" if whole else "fallback")
 
     def told(

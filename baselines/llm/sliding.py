@@ -20,8 +20,8 @@ class SlidingWindow(Listwise):
     So the best of the whole list rise to its top in one pass. In a window, candidates that an
     answer does not name keep their order behind those that it does, and where an answer says
     nothing the window stays as it is: the list as it was given is always the base. `dropped`
-    counts what answers invented and repeated; a request of which some window stayed has the
-    status `fallback`.
+    counts what answers invented and repeated; a request of which some window was not put in order
+    by the model alone has the status `fallback`.
     """
 
     left_out: Literal["leave", "given"] = "given"
@@ -49,11 +49,11 @@ class SlidingWindow(Listwise):
             told.append(self.read(about, ranking[some], answer))
             if told[-1].items:
                 ranking[some] = [place[item] for item in told[-1].items]
-        stayed = [one for one in told if not one.items]
         dropped = total(one.dropped for one in told)
-        if len(stayed) == len(told):
-            return stayed[0]._replace(dropped=dropped)
-        return about.told(ranking, "fallback" if stayed else "ok", dropped)
+        if not any(one.items for one in told):
+            return told[0]._replace(dropped=dropped)
+        ordered = all(one.status == "ok" for one in told)
+        return about.told(ranking, "ok" if ordered else "fallback", dropped)
 
 
 def windows(count: int, window: int, step: int) -> list[int]:

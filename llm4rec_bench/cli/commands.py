@@ -185,7 +185,7 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
     from llm4rec_bench.submission import run_files
 
     paths: list[Path] = []
-    for path in files:
+    for path in _runs_among(files):
         if not _is_folder(path):
             paths.append(path)
         elif not (found := run_files(path)):
@@ -193,6 +193,13 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
         else:
             paths += found
     return paths
+
+
+def _runs_among(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files without recordings, which patterns such as runs/NAME/* take in."""
+    from llm4rec_bench.recording import MARK
+
+    return tuple(path for path in files if MARK not in path.name) or files
 
 
 def _scored(path: Path, load: Callable[[str], Task]) -> Score:
@@ -225,6 +232,7 @@ def compare(files: tuple[Path, ...], as_json: bool, per_request: Path | None) ->
     from llm4rec_bench.run import read_run
     from llm4rec_bench.task.tables import write_table
 
+    files = _runs_among(files)
     if len(files) < 2:
         raise UsageError("compare takes two run files or more")
     load = loading_once()

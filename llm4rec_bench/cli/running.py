@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,20 +29,23 @@ if TYPE_CHECKING:
     "--batch",
     type=click.IntRange(1, 1 << 20),
     default=1,
-    help="Hand over so many requests at once: faster, but their latency is not measured.",
+    help="Hand over so many requests at once: faster, but a latency is written only where the "
+    "method tells it.",
 )
 @click.option("--overwrite", is_flag=True, help="Run anew and replace what is there.")
 @click.option(
     "--replay", is_flag=True, help="Ask no model: take its answers from the recordings of CARDS."
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many calls and tokens it would take.")
+@click.option("--show", "shows", is_flag=True, help="With --dry-run: print the first call, too.")
 @click.option("--prices", "table", type=ANY_PATH, help="Work out the cost by this price table.")
 @click.option("--model", help="The row of --prices.  [default: the only one]")
 @click.option(
     "--spend",
     type=click.FloatRange(0, min_open=True),
     metavar="AMOUNT",
-    help="Stop before a run file has cost more, by --prices.",
+    help="Stop before the run files of this command have cost more in all, by --prices, with what "
+    "is recorded for them.",
 )
 def run(
     cards: tuple[Path, ...],
@@ -55,6 +59,7 @@ def run(
     overwrite: bool,
     replay: bool,
     dry_run: bool,
+    shows: bool,
     table: Path | None,
     model: str | None,
     spend: float | None,
@@ -64,13 +69,17 @@ def run(
     A run that was broken off continues with the same command; a finished one is kept. What a
     language model answers is recorded beside the run file, and never asked for twice.
     """
-    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.errors import UsageError, printable
     from llm4rec_bench.recording import Budget, Recording
     from llm4rec_bench.store import load_task
     from llm4rec_bench.submission import read_card
 
     if replay and dry_run:
         raise click.BadParameter("--replay asks nothing, so there is nothing to plan")
+    if shows and not dry_run:
+        raise click.BadParameter("--show needs --dry-run")
+    if spend is not None and not math.isfinite(spend):
+        raise click.BadParameter(f"--spend takes an amount, not {spend}")
     if spend is not None and table is None:
         raise click.BadParameter("--spend needs --prices")
     price, currency, priced_as = _price(table, model)
@@ -89,7 +98,11 @@ def run(
                 path = (out or Path("runs") / card.name) / file
                 recording = Recording(_recorded(folder, path, replay), replay, budget)
                 if dry_run:
-                    _plan_one(card, task, track, split, recording, price, f"{currency} {priced_as}")
+                    plan = _plan_one(
+                        card, task, track, split, recording, price, f"{currency} {priced_as}"
+                    )
+                    if shows:
+                        click.echo("\n".join(printable(line, 10_000) for line in plan.splitlines()))
                 else:
                     _run_one(card, task, track, path, split, batch, overwrite, recording)
 
@@ -124,7 +137,8 @@ def _price(table: Path | None, model: str | None) -> tuple[Price | None, str, st
 def _plan_one(
     card: Card, task: Task, track: str, split: str, recording: Recording,
     price: Price | None, priced: str,
-) -> None:  # fmt: skip
+) -> str:  # fmt: skip
+    """Say what a run would take; its first call in words."""
     from llm4rec_bench.run.execute import planned
     from llm4rec_bench.store import default_home, workspace
 
@@ -144,6 +158,7 @@ def _plan_one(
         f"{plan.completion_tokens:,} completion tokens at most{costs}; "
         f"{len(recording):,} answers are recorded"
     )
+    return plan.first
 
 
 def _run_one(
@@ -169,6 +184,22 @@ def _run_one(
         )
     kept = "" if made else " (kept: finished, same card; --overwrite runs it again)"
     click.echo(f"{shown_path(path)}{kept}")
+    if made and len(recording) and not recording.replay:
+        _tell_what_went_wrong(path)
+
+
+def _tell_what_went_wrong(path: Path) -> None:
+    """Say how many rows of a run are not a model's sound answers, before the score does."""
+    from llm4rec_bench.run.execute import statuses
+
+    counts = statuses(path)
+    if odd := {status: count for status, count in counts.items() if status != "ok"}:
+        named = ", ".join(f"{count:,} {status}" for status, count in sorted(odd.items()))
+        click.echo(
+            f"{shown_path(path)}: of {counts.total():,} rows {named}; --overwrite asks again "
+            "where the model failed, and keeps its answers",
+            err=True,
+        )
 
 
 def _with_params(card: Card, params: tuple[str, ...]) -> Card:

@@ -153,7 +153,7 @@ def examples(task: Task) -> None:
     """The requests that the task's card names, with titles: histories, targets, candidates."""
     shown = dict(zip(task.items.ids, task.items.texts, strict=True))
     pooled = next((name for name, track in task.recipe.tracks.items() if track.negatives), None)
-    requests = task.requests(VALIDATION, pooled or RETRIEVAL)
+    requests = task.requests(VALIDATION, pooled)
     row_of = {request_id: row for row, request_id in enumerate(requests.ids)}
     for example in task.manifest.examples:
         who = printable(example.request_id)

@@ -13,6 +13,7 @@ import inspect
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """At most."""
+    first: str = ""
+    """The first call in words."""
 
 
 class MethodFailed(BenchError):
@@ -187,7 +190,11 @@ def execute(
         with partial.open("a+b") as file:
             if overwrite:
                 file.truncate(0)
-            done = _continue(file, header)
+            try:
+                done = _continue(file, header, recording)
+            except CardRefused:
+                load_method(card, task.id, track)  # a misspelt parameter makes it another card
+                raise
             show = lambda seed: task.view(  # noqa: E731 - a def would say no more
                 track, split, seed, card.reads, workspace, watcher.report, recording
             )
@@ -208,6 +215,7 @@ def planned(
     Raises CardRefused where the method cannot tell.
     """
     calls = prompt = completion = 0
+    first = ""
     for number in range(card.runs_on(task.id, track)):
         method = load_method(card, task.id, track)
         if not callable(tell := getattr(method, "plan", None)):
@@ -220,7 +228,8 @@ def planned(
         calls += plan.calls
         prompt += plan.prompt_tokens
         completion += plan.completion_tokens
-    return Plan(calls, prompt, completion)
+        first = first or plan.first
+    return Plan(calls, prompt, completion, first)
 
 
 def _header_of(path: Path) -> Header | None:
@@ -232,24 +241,40 @@ def _header_of(path: Path) -> Header | None:
         return None
 
 
+class _Ended(msgspec.Struct):
+    status: str = "ok"
+
+
+def statuses(path: Path) -> Counter[str]:
+    """How many rows of a run file that was made here ended with each status."""
+    with opened(path) as file:
+        file.readline()
+        return Counter(msgspec.json.decode(line, type=_Ended).status for line in file)
+
+
 _IN_PASSING = frozenset({"timeout", "api_error"})
 """Statuses of requests that may well be answered when they are asked again."""
 
+_IN_PART = _IN_PASSING | {"fallback"}
 
-def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
+
+def _continue(file: BinaryIO, header: Header, recording: Recording | None) -> set[tuple[int, str]]:
     """Cut a partial file after its last whole row; what it has answered already.
 
     Only a row without its end is cut off, and rows at the end whose requests failed in passing:
-    those are what a run stopped for, and are asked for again. One that is whole and cannot be
+    those are what a run stopped for, and are asked for again. Where answers are recorded, all
+    from the first on that some failed answer may have a part in are made anew from what is: an
+    answer that came late belongs to every row that asks for it. A row that is whole and cannot be
     read is refused, so that what follows it is not lost.
     """
+    recorded = recording is not None and len(recording) > 0
     file.seek(0)
     first = msgspec.json.encode(header) + b"\n"
     begun = file.readline()
     if begun.endswith(b"\n") and begun != first and file.readline():
         raise CardRefused(
-            f"{file.name}: was begun by another card or task version; "
-            "--overwrite starts anew, --out DIR writes elsewhere"
+            f"{file.name}: was begun by another card or task version; --overwrite starts anew, "
+            "but for answers of a model that are recorded; --out DIR writes elsewhere"
         )
     done: set[tuple[int, str]] = set()
     if begun != first:
@@ -268,6 +293,8 @@ def _continue(file: BinaryIO, header: Header) -> set[tuple[int, str]]:
                 f"{file.name}: line {number} is damaged ({error}); mend it, "
                 "or start anew with --overwrite"
             ) from None
+        if recorded and row.status in _IN_PART:
+            break
         read += len(line)
         failed.append((row.run, row.request_id))
         if row.status not in _IN_PASSING:

@@ -294,6 +294,8 @@ def test_another_cards_partial_run_is_replaced_only_on_demand(toy: Task, path: P
     begun = path.read_bytes()[:5000]
     path.unlink()
     partial(path).write_bytes(begun)
+    with pytest.raises(CardRefused, match="params do not fit"):
+        execute(card(params={"mispelt": 1}), toy, "ranking", path)
     with pytest.raises(CardRefused, match="was begun by another card"):
         execute(card(seed=1), toy, "ranking", path)
     assert partial(path).read_bytes() == begun

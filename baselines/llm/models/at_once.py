@@ -24,10 +24,14 @@ class Streak:
     def __init__(self, whose: str) -> None:
         self.whose = whose
         self.length = 0
+        self.answered = False
 
     def note(self, answer: Answer) -> bool:
         """Count a call; True where it is one failure too many."""
         failed = answer.status in ("timeout", "api_error")
+        if failed and answer.of_itself and self.answered:
+            return False
+        self.answered |= not failed
         self.length = self.length + 1 if failed else 0
         return self.length >= PATIENCE
 

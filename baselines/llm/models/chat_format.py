@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from baselines.llm.model import Answer, Usage
+from baselines.llm.model import Answer, Usage, counted
 from baselines.openai_client import cut
 
 _CUT = {"length", "max_tokens", "model_length"}
@@ -89,7 +89,7 @@ class Completion(msgspec.Struct):
         """Tokens, as the server counts them."""
         counts = self.usage or _Counts()
         details = counts.prompt_tokens_details or _Details()
-        return Usage(counts.prompt_tokens, counts.completion_tokens, details.cached_tokens)
+        return counted(counts.prompt_tokens, counts.completion_tokens, details.cached_tokens)
 
 
 def ended(text: str | None, finish: str | None, refusal: str | None, usage: Usage) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,8 @@ from baselines.llm.model import Answer, Call, Chat, Likelihoods, Message, ModelU
 from baselines.llm.models.at_once import Ask, Streak, at_once
 from baselines.llm.models.capabilities import CHAT, TURN_FIELDS, Capabilities
 from baselines.llm.models.chat_format import Completion, ended, held_to
-from baselines.llm.models.first_token import logprobs, surely_one_each, untold
+from baselines.llm.models.failures import NO_CHAT, failed, hopeless
+from baselines.llm.models.first_token import logprobs, missing, surely_one_each, untold
 from baselines.llm.models.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
 from baselines.llm.models.given_texts import logprobs as given_logprobs
 from baselines.llm.models.served_names import LONGEST, among, listed, lists_others, nearest
@@ -32,6 +34,9 @@ _OURS = frozenset(
 )
 _REFUSALS = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 500, 501})
 """By which servers say that they do not know a field or a path. Others may pass."""
+
+_LONGEST_WAIT = 120
+"""Seconds that the client waits between two tries, at most."""
 
 
 class Endpoint(
@@ -109,6 +114,13 @@ class Endpoint(
         if tokens is None:
             raise CardRefused(f"{self._name}: counts no tokens; leave out count_tokens")
         return len(tokens)
+
+    def prompts(self, call: Likelihoods) -> int:
+        """Once where the first token says it all, else once for each continuation.
+
+        Told from the continuations alone, so that nobody is asked for it.
+        """
+        return 1 if surely_one_each(call.continuations) else len(call.continuations)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -196,17 +208,24 @@ class Endpoint(
         from openai import OpenAIError
 
         try:
-            if isinstance(call, Likelihoods) and not self._one_each(call.continuations):
-                return await self._weighed(client, call)
-            messages = [msgspec.to_builtins(message) for message in call.messages]
-            body = self._body({"messages": messages, **self._fields(call)})
-            # As bytes: the client's typed way there and back costs a third of all the work.
-            found = await client.post(CHAT, body=body, cast_to=bytes)
-            return self._read(call, msgspec.json.decode(found, type=Completion))
+            # A server that sends a sign now and then, and never an end, is given up as well.
+            async with asyncio.timeout((self.retries + 1) * (self.timeout + _LONGEST_WAIT)):
+                return await self._asked(client, call)
+        except TimeoutError:
+            return Answer(status="timeout", reason="no end of the answer came")
         except OpenAIError as error:
             return self._failed(error)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return Answer(status="api_error", reason=f"answered what is no chat: {cut(error)}")
+
+    async def _asked(self, client: AsyncOpenAI, call: Call) -> Answer:
+        if isinstance(call, Likelihoods) and not self._one_each(call.continuations):
+            return await self._weighed(client, call)
+        messages = [msgspec.to_builtins(message) for message in call.messages]
+        body = self._body({"messages": messages, **self._fields(call)})
+        # As bytes: the client's typed way there and back costs a third of all the work.
+        found = await client.post(CHAT, body=body, cast_to=bytes)
+        return self._read(call, msgspec.json.decode(found, type=Completion))
 
     def _fields(self, call: Call) -> dict[str, Any]:
         fields: dict[str, Any] = dict(self._turn(call))
@@ -236,8 +255,10 @@ class Endpoint(
                 reason = "answered without log-probabilities"
                 return Answer(status="api_error", reason=reason, usage=found.took)
             if why := untold(first, call.continuations):
-                return Answer(status="api_error", reason=why, usage=found.took)
-            return Answer(logprobs=logprobs(first, call.continuations), usage=found.took)
+                return Answer(status="api_error", reason=why, of_itself=True, usage=found.took)
+            told = logprobs(first, call.continuations)
+            left = missing(first, call.continuations)
+            return Answer(logprobs=told, untold=left, usage=found.took)
         said, begun = choice.message, _begun(call.messages)
         text = said.content
         if text and begun and self.capabilities.repeats:
@@ -265,32 +286,17 @@ class Endpoint(
 
     def _failed(self, error: OpenAIError) -> Answer:
         """What a call came to that the client has given up."""
-        from openai import APIStatusError, APITimeoutError
+        from openai import APIStatusError
 
-        said = self._told(error)
-        if isinstance(error, APITimeoutError):
-            return Answer(status="timeout", reason=said)
         if isinstance(error, APIStatusError):
             self._stop_if_hopeless(error)
-            if error.code == "content_filter":
-                return Answer(status="refusal", reason=said)
-        return Answer(status="api_error", reason=said)
+        return failed(error, self._told(error))
 
     def _stop_if_hopeless(self, error: APIStatusError) -> None:
         """Raise ModelUnavailable, with what to do, where no other call can succeed either."""
-        if error.code == "insufficient_quota" or error.status_code == 402:
-            hint = "the account has nothing left to spend"
-        elif error.status_code in (401, 403):
-            hint = f"the key in {self.api_key_env} may not use it; set it to one that may"
-        elif error.status_code == 404:
-            there = nearest(self.model, self._models) or "not told"
-            hint = (
-                f"no such model, or no chat at this address; models there: {there}; base_url "
-                "mostly ends with /v1"
-            )
-        else:
-            return
-        raise ModelUnavailable(f"{self._name}: {hint}; the server says: {self._told(error)}")
+        there = nearest(self.model, self._models) if error.status_code == 404 else ""
+        if hint := hopeless(error, self.api_key_env, there, self._streak.answered):
+            raise ModelUnavailable(f"{self._name}: {hint}; the server says: {self._told(error)}")
 
     def _told(self, error: OpenAIError) -> str:
         return told(error, self._settings["api_key"])
@@ -363,14 +369,14 @@ class Endpoint(
             found = self._client.post(url, body=self._body(body), cast_to=bytes)
             return msgspec.json.decode(found)
         except APIStatusError as error:
-            if path == CHAT:
+            if path == CHAT and error.status_code not in NO_CHAT:  # for one field, perhaps
                 self._stop_if_hopeless(error)
             if error.status_code in _REFUSALS:
                 return None
             said = self._told(error)
         except OpenAIError as error:
             said = self._told(error)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         raise ModelUnavailable(f"{self._name}: cannot be asked what it does: {said}; try later")
 

@@ -17,14 +17,15 @@ import numpy as np
 from baselines.llm.models.chat_format import Token
 from baselines.openai_client import cut
 
-_WORD = re.compile(r"\s?(?:\w|[A-Z]?[a-z]{1,4})", re.ASCII)
+_WORD = re.compile(r"\s?(?:[A-Za-z]|[A-Z]?[a-z]{1,4})|[0-9]", re.ASCII)
 
 
 def surely_one_each(continuations: Sequence[str]) -> bool:
     """Whether continuations are one token each for tokenisers at large, and no two the same.
 
     Those are that are one letter or digit, or a word of at most five letters such as Yes, No,
-    True or False. None may begin another: the token of the shorter one could be the longer's.
+    True or False; with a blank before it all but a digit, which many tokenisers set apart. None
+    may begin another: the token of the shorter one could be the longer's.
     """
     return all(_WORD.fullmatch(one) for one in continuations) and not any(
         other.startswith(one) for one, other in permutations(continuations, 2)
@@ -44,6 +45,11 @@ def untold(told: Sequence[Token], continuations: Sequence[str]) -> str | None:
         f"tokens told, of which the first is {cut(repr(likeliest))[:80]}; take a prompt to which "
         "they are an answer, or higher top_logprobs"
     )
+
+
+def missing(told: Sequence[Token], continuations: Sequence[str]) -> int:
+    """How many continuations are not told of."""
+    return len(set(continuations) - {one.token for one in told})
 
 
 def logprobs(told: Sequence[Token], continuations: Sequence[str]) -> list[float]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from baselines.llm.model import Answer, Call, Chat, Likelihoods, ModelUnavailable, Usage
+from baselines.llm.model import Answer, Call, Chat, Likelihoods, ModelUnavailable, Usage, counted
 from baselines.llm.models.at_once import Ask, Streak, at_once
 from baselines.llm.models.chat_format import Logprobs, ended
-from baselines.llm.models.first_token import logprobs, surely_one_each, untold
+from baselines.llm.models.first_token import logprobs, missing, surely_one_each, untold
 from baselines.openai_client import cut, library
 from llm4rec_bench import CardRefused
 
@@ -73,6 +73,10 @@ class LangChain(
         """
         return -(-len(text.encode()) // 4)
 
+    def prompts(self, call: Likelihoods) -> int:
+        """Once: the first token says it all."""
+        return 1
+
     def _check(self, call: Call) -> None:
         if call.messages and call.messages[-1].role == "assistant":
             raise CardRefused(
@@ -127,14 +131,18 @@ class LangChain(
             first = msgspec.convert(metadata.get("logprobs"), Logprobs).first
         except msgspec.ValidationError:
             first = []
+        if not first and self._streak.answered:  # filtered, say: others have told
+            reason = "answered without log-probabilities"
+            return Answer(status="api_error", reason=reason, of_itself=True, usage=usage)
         if not first:
             raise CardRefused(
                 f"{self.system}: tells no log-probabilities; take a prompt that is answered in "
                 'words, or a model with kind = "openai" or "transformers"'
             )
-        if reason := untold(first, call.continuations):
-            return Answer(status="api_error", reason=reason, usage=usage)
-        return Answer(logprobs=logprobs(first, call.continuations), usage=usage)
+        if why := untold(first, call.continuations):
+            return Answer(status="api_error", reason=why, of_itself=True, usage=usage)
+        told = logprobs(first, call.continuations)
+        return Answer(logprobs=told, untold=missing(first, call.continuations), usage=usage)
 
     def _failed(self, error: Exception) -> Answer:
         """What a call came to; raises ModelUnavailable where all others will."""
@@ -184,7 +192,8 @@ class LangChain(
 def _took(said: AIMessage) -> Usage:
     counts: Mapping[str, Any] = said.usage_metadata or {}
     details: Mapping[str, Any] = counts.get("input_token_details") or {}
-    return Usage(counts.get("input_tokens"), counts.get("output_tokens"), details.get("cache_read"))
+    cached = details.get("cache_read")
+    return counted(counts.get("input_tokens"), counts.get("output_tokens"), cached)
 
 
 def _without_keys(text: str) -> str:

@@ -121,6 +121,10 @@ class Local(
         """How many tokens a text is, without those that the template adds."""
         return len(self._tokenised([text])[0])
 
+    def prompts(self, call: Likelihoods) -> int:
+        """Once for all continuations."""
+        return 1
+
     # Answers in words
 
     def _worded(self, calls: list[tuple[int, Chat]]) -> Iterator[tuple[int, Answer]]:

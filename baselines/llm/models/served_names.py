@@ -56,5 +56,6 @@ def lists_others(base_url: str) -> bool:
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """Some of the names, the most similar first, for a message."""
+    names = list(dict.fromkeys(names))
     close = get_close_matches(name[:_LONGEST_NAME], names[:_COMPARED], _SHOWN, 0.4)
     return ", ".join(cut(one)[:_LONGEST_NAME] for one in (close or names[:_SHOWN]))

@@ -16,8 +16,11 @@ Rules, wherever an answer could be read in two ways:
 * A number in running text is nothing: it stands at the head of its entry, or in a chain of
   numbers that is a line of its own, be it behind a label (`Ranking: 3, 1, 2`).
 * Of several lists a chain with `>` counts; else the one that names most options, on one line
-  rather than on many, the last rather than the first. Lists are one where they look the same
-  and share no option. Only what the chosen list holds is counted.
+  rather than on many, the last rather than the first. All options in the order given are the
+  question said again where another list follows. Lists are one where they look the same and
+  share no option. Only what the chosen list holds is counted.
+* What stands behind a label, or in JSON under a key, such as `not recommended` is no ranking.
+* Titles numbered from some number down to 1 are ranked from 1 up.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from typing import Literal, NamedTuple
 
 from baselines.llm.parsing.answer import LONGEST_ANSWER, refuses, said_in, unified
 from baselines.llm.parsing.elements import elements, rankings
-from baselines.llm.parsing.lines import chosen, resolved
+from baselines.llm.parsing.lines import chosen, resolved, said_again
 from baselines.llm.parsing.loose_json import json_values
 from baselines.llm.parsing.names import Found, Names, forms_of, normal_form
 from baselines.llm.parsing.single import letter, rating, yes_no
@@ -74,9 +77,11 @@ def parsed(
 
     The first form that names an option is taken: the one asked for, then `json` and `titles`
     after `numbers`, `numbers` and `titles` after `json`, `json` and `numbers` after `titles`.
-    `cut` says that the model did not come to its end: what it was about to write does not
-    count. A title that is no option counts as seen where it is one of `history`, as out of the
-    pool where `catalogue`, the `forms_of` all items' titles, holds it, else as invented.
+    JSON that names but one or two of many options, as the example in a prompt does, gives way to
+    a form that names more. `cut` says that the model did not come to its end: what it was about
+    to write does not count. A title that is no option counts as seen where it is one of
+    `history`, as out of the pool where `catalogue`, the `forms_of` all items' titles, holds it,
+    else as invented.
     """
 
     def read(tried: Form) -> Parsed:
@@ -86,8 +91,12 @@ def parsed(
         return reader(text, options, cut=cut, history=history, catalogue=catalogue)
 
     asked = read(form)
-    others = () if asked.order else map(read, _THEN[form])
-    return next((found for found in others if found.order), asked)
+    whole = asked.status == "ok"
+    example = form == "json" and whole and len(asked.order) <= 2 < len(options) / 2
+    if asked.order and not example:
+        return asked
+    others = (found for found in map(read, _THEN[form]) if len(found.order) > len(asked.order))
+    return next(others, asked)
 
 
 def numbers(
@@ -145,7 +154,7 @@ def json_list(
         found = resolved(elements(entries, names), names)
         rows = len({row for row in found if isinstance(row, int)})
         rank = (rows > 0, asked, rows, index)
-        if best is None or rank > best[0]:
+        if best is None or rank > best[0] or (not best[0][1] and said_again(best[1], rows, names)):
             best = rank, found
     return _tallied(best[1] if best else [], said, cut or left_open)
 

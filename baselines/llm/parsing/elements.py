@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from baselines.llm.parsing.answer import unified
-from baselines.llm.parsing.lines import Place, chosen, entry_of
+from baselines.llm.parsing.lines import NOT_RANKED, Place, chosen, entry_of
 from baselines.llm.parsing.names import Found, Names
 
 _RANKS = ("rank", "position", "place")
@@ -30,8 +30,10 @@ def rankings(values: Sequence[Any], key: str) -> Iterator[tuple[bool, list[Any]]
 
 def _within(value: dict[str, Any], key: str) -> Iterator[tuple[bool, list[Any]]]:
     asked = [part for name, part in value.items() if name.strip().casefold() == key]
-    for part in value.values():
+    for name, part in value.items():
         mine = any(part is one for one in asked)
+        if NOT_RANKED.search(name):
+            continue
         if isinstance(part, list):
             yield mine, part
         elif isinstance(part, dict):
@@ -65,7 +67,8 @@ def _rank(entry: object) -> int | None:
     if not isinstance(entry, dict):
         return None
     given = {name.strip().casefold(): value for name, value in entry.items()}
-    return next((given[name] for name in _RANKS if isinstance(given.get(name), int)), None)
+    told = (str(given[name]).strip().removesuffix(".0") for name in _RANKS if name in given)
+    return next((int(rank) for rank in told if rank.isdecimal() and len(rank) < 10), None)
 
 
 def _element(entry: object, names: Names, digits: bool) -> Place | None:

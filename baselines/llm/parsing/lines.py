@@ -48,6 +48,12 @@ _OPTION = re.compile(
 )
 _BESIDE = re.compile(r"(?P<mark>[0-9]{1,9})\s?\((?![0-9]{4}\))(?P<title>.+)\)\W{0,2}\Z")
 _LABEL = re.compile(r":|=|\b(?:is|are)\b")
+NOT_RANKED = re.compile(
+    r"(?:\bnot|\bnever|n['’]t)[\s_]+(?:be[\s_]+)?recommend|\b(?:avoid|exclud|dislik|least|worst)"
+    r"|^\s*(?:watched|seen|history)\s*$",
+    re.IGNORECASE,
+)
+"""In what a list is called that is no ranking."""
 _MOST_DIVIDED = 500
 _MOST_BULLETS = 8
 
@@ -59,12 +65,17 @@ def chosen(said: str, names: Names, cut: bool) -> list[Found]:
         found = resolved(places, names)
         rows = len({row for row in found if isinstance(row, int)})
         rank = (kind == "arrows" and rows > 1, rows, kind != "entry", index)
-        if best is None or rank > best[0]:
+        if best is None or rank > best[0] or said_again(best[1], rows, names):
             best = rank, found
     if best is None and names.by_number and not cut and "\n" not in said.strip():
         # `Answer: 3`, where nothing else is said.
         return names.chain(_LABEL.split(_digits(said))[-1]) or []
     return best[1] if best else []
+
+
+def said_again(before: Sequence[Found], rows: int, names: Names) -> bool:
+    """Whether a list is but the question once more, now that one of so many options follows."""
+    return rows > 1 and len(before) > 2 and [*before] == [*range(names.count)]
 
 
 def resolved(places: Sequence[Place], names: Names) -> list[Found]:
@@ -77,7 +88,12 @@ def resolved(places: Sequence[Place], names: Names) -> list[Found]:
             found.append(names.number(str(place.mark)) if by_mark else "invented")
         else:
             found.append("unclear" if place.bare and not ranks else place.found)
-    return found
+    return found[::-1] if ranks and _falls_to_1([place.mark for place in places]) else found
+
+
+def _falls_to_1(marks: Sequence[int | None]) -> bool:
+    """Whether marks count down to 1 from more than 2."""
+    return len(marks) > 2 and [*marks] == [*range(len(marks), 0, -1)]
 
 
 def _are_ranks(places: Sequence[Place]) -> bool:
@@ -273,6 +289,8 @@ def _numbers_in(text: str, names: Names) -> list[Place]:
     if mark and len(names.chain(plain[mark.end() :]) or [0]) == 1:
         return []  # a rank, and what has it
     label, _, tail = plain.rpartition(_last_label(plain)) if not mark else ("", "", "")
+    if NOT_RANKED.search(label):
+        return []
     found = names.chain(plain) or (names.chain(tail) if any(map(str.isalpha, label)) else None)
     return [Place(one) for one in found] if found and len(found) > 1 else []
 

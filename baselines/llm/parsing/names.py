@@ -97,7 +97,7 @@ class Names:
         by_number: bool,
     ) -> None:
         self.by_number = by_number
-        self._count = len(options)
+        self.count = len(options)
         self._longest = max([_LONGEST_ENTRY, *(2 * len(title) for title in options)])
         self.most_parts = 1 + max([0, *(len(re.findall("[,;]", title)) for title in options)])
         """Into how many parts the commas and semicolons of an option divide it, at most."""
@@ -115,7 +115,7 @@ class Names:
     def number(self, digits: str) -> Found:
         """What a number names."""
         value = int(digits) if digits.isdecimal() and len(digits) < 10 else 0
-        return value - 1 if 1 <= value <= self._count else "invented"
+        return value - 1 if 1 <= value <= self.count else "invented"
 
     def known(self, title: str) -> Found | None:
         """What a title names: the whole of it is compared."""

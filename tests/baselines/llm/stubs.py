@@ -68,6 +68,9 @@ class Stub:
     def tokens(self, text: str) -> int:
         return len(text.split())
 
+    def prompts(self, call: Likelihoods) -> int:
+        return 1
+
 
 def said(*turns: str) -> tuple[Message, ...]:
     """A conversation that the user begins."""

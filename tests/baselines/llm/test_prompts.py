@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.llm.hybrid import RANKERS
+from baselines.llm.letters import Letters
+from baselines.llm.likelihood import TitleLikelihood
 from baselines.llm.listwise import Listwise
-from baselines.llm.prompts import FOLDER, Template, fitted, shown, template_of
+from baselines.llm.pairwise import Pairwise
+from baselines.llm.pointwise import Pointwise
+from baselines.llm.prompts import FOLDER, ITEMS, SLOTS, Template, fitted, shown, template_of
 from baselines.llm.select import SelectK
 from llm4rec_bench import CardRefused
 from tests.baselines.llm.stubs import prompt
@@ -45,16 +49,44 @@ def test_a_card_means_the_very_words(tmp_path: Path) -> None:
         tmp_path, template='description = "d"\n[slots]\nhistory = "list"\n', user="All: {history}"
     )
     named = f"{place}@{Template(place).digest}"
-    assert template_of(named, ["history"]).name == "mine"
+    assert template_of(named, {"history": ITEMS}).name == "mine"
     with pytest.raises(CardRefused, match=r"the card does not say which; write prompt = \""):
-        template_of(str(place), ["history"])
+        template_of(str(place), {"history": ITEMS})
     (place / "user.txt").write_text("All: {history}!")
     with pytest.raises(CardRefused, match=r"has the digest [0-9a-f]{12}, and the card means"):
-        template_of(named, ["history"])
+        template_of(named, {"history": ITEMS})
     with pytest.raises(CardRefused, match=r"has the slot \{history\}, which this ranker does not"):
-        template_of(f"{place}@{Template(place).digest}", ["things"])
+        template_of(f"{place}@{Template(place).digest}", {"things": ("word",)})
     with pytest.raises(CardRefused, match="is no folder and none of ours, which are letters, "):
-        template_of("leters@123", ["history"])
+        template_of("leters@123", {"history": ITEMS})
+
+
+@pytest.mark.parametrize(
+    ("ranker", "named", "said"),
+    [
+        (Letters, "listwise-sequential", 'candidates = "numbered", and .* with lettered'),
+        (Listwise, "letters-asked", 'candidates = "lettered", and .* with numbered'),
+        (Pointwise, "likelihood", r"has no slot \{candidate\}, so nothing would be ranked"),
+        (Listwise, "likelihood", r"has no slot \{candidates\}, so nothing would be ranked"),
+        (Pairwise, "select", r"has the slot \{count\}, which this ranker does not fill"),
+    ],
+)
+def test_a_prompt_whose_answers_a_ranker_cannot_read_is_refused(ranker, named, said) -> None:
+    with pytest.raises(CardRefused, match=said):
+        ranker(model={}, prompt=prompt(named))
+
+
+def test_every_slot_has_its_kind(tmp_path: Path) -> None:
+    place = folder(
+        tmp_path, template='description = "d"\n[slots]\nhistory = "word"\n', user="{history}"
+    )
+    with pytest.raises(CardRefused, match='history = "word", and this ranker fills it with li'):
+        TitleLikelihood(model={}, prompt=f"{place}@{Template(place).digest}")
+
+
+def test_titles_are_asked_for_behind_dashes_or_numbers() -> None:
+    for named in ("select", "listwise-sequential"):
+        assert Listwise(model={}, prompt=prompt(named), answer="titles").template.name == named
 
 
 def test_digests_do_not_depend_on_the_platform(tmp_path: Path) -> None:
@@ -140,7 +172,7 @@ def test_marks_of_turns_and_what_cannot_be_seen_are_taken_out(text: str, expecte
 
 @given(st.integers(0, 30), st.integers(1, 120))
 def test_the_latest_of_the_history_is_kept_as_far_as_there_is_room(count: int, room: int) -> None:
-    template = template_of(prompt("yes-no"), ("things", "history", "candidate"))
+    template = template_of(prompt("yes-no"), SLOTS)
     history = [f"title {number}" for number in range(count)]
     values = {"things": "films", "history": history, "candidate": "this one"}
     made = fitted(template, values, room, words)

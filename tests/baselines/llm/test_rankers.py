@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from baselines.llm.hybrid import Hybrid
@@ -14,12 +16,13 @@ from baselines.llm.letters import Letters
 from baselines.llm.likelihood import TitleLikelihood
 from baselines.llm.listwise import Listwise
 from baselines.llm.model import Answer, Message, weighed
-from baselines.llm.pairwise import Pairwise
+from baselines.llm.pairwise import Pairwise, bradley_terry, paired
 from baselines.llm.pointwise import Pointwise
 from baselines.llm.ranker import Talking
 from baselines.llm.select import SelectK
 from baselines.llm.sliding import SlidingWindow
 from llm4rec_bench import CardRefused, Ranking, Request
+from llm4rec_bench.task import Items
 from tests.baselines.llm.stubs import Stub, Taste, prompt
 
 MODEL = {"kind": "openai", "model": "none"}
@@ -291,6 +294,14 @@ def test_what_cannot_be_ranked_is_refused(toy) -> None:
         ranker.fit(toy.view("retrieval", "test", 0, ["title"]))
     with pytest.raises(CardRefused, match=r'reads = \["title"\]'):
         ranker.fit(toy.view("ranking", "test", 0, []))
+    view = toy.view("ranking", "test", 0, ["title"])
+    table = view.items.table
+    named = table.set_column(table.schema.get_field_index("title"), "title", table["item_id"])
+    named = named.set_column(
+        table.schema.get_field_index("year"), "year", pa.nulls(len(table), table["year"].type)
+    )
+    with pytest.raises(CardRefused, match="its titles are its ids, which say nothing"):
+        ranker.fit(dataclasses.replace(view, items=Items(named)))
     ranker.asked_model = Stub(lambda title, place: 0.0)
     ranker.fit(toy.view("reranking", "test", 0, ["title"]))
     with pytest.raises(CardRefused, match="more than there are letters"):
@@ -315,25 +326,36 @@ def test_a_part_that_makes_no_sense_is_refused(table, message) -> None:
 
 
 class NamesThree:
-    """A model that ranks three of the candidates and forgets the others."""
+    """A model that ranks three of the candidates and forgets the others, or says what it is to."""
 
     identity = ("names three",)
     concurrency = 1
 
+    def __init__(self, said: str | Answer = '{"ranking": [3, 1, 2]}') -> None:
+        self.said = Answer(text=said) if isinstance(said, str) else said
+
     def answers(self, calls):
-        yield from ((at, Answer(text='{"ranking": [3, 1, 2]}')) for at, _ in enumerate(calls))
+        yield from ((at, self.said) for at, _ in enumerate(calls))
 
     def tokens(self, text: str) -> int:
         return 1
 
+    def prompts(self, call) -> int:
+        return 1
+
 
 @pytest.mark.parametrize(
-    ("left_out", "count", "status"), [("leave", 3, "ok"), ("given", 20, "fallback")]
+    ("ranker", "count", "status"),
+    [
+        (lambda: Listwise(model={}, prompt=LISTWISE), 3, "ok"),
+        (lambda: Listwise(model={}, prompt=LISTWISE, left_out="given"), 20, "fallback"),
+        (lambda: SlidingWindow(model={}, prompt=LISTWISE), 20, "fallback"),
+    ],
 )
 def test_a_ranking_that_was_completed_is_told_from_one_that_is_the_model_s(
-    toy, left_out: str, count: int, status: str
+    toy, ranker: Callable[[], Listwise], count: int, status: str
 ) -> None:
-    ranker = Listwise(model={}, prompt=LISTWISE, answer="json", left_out=left_out)
+    ranker = ranker()
     ranker.asked_model = NamesThree()
     ranker.fit(toy.view("ranking", "test", 0, ["title"]))
     request = toy.requests("test", "ranking")[0]
@@ -341,6 +363,37 @@ def test_a_ranking_that_was_completed_is_told_from_one_that_is_the_model_s(
     first = [request.candidates[place] for place in (2, 0, 1)]
     assert found.items == [*first, *request.candidates[3:]][:count]
     assert found.status == status
+
+
+@pytest.mark.parametrize(
+    "ranker",
+    [
+        lambda: Listwise(model={}, prompt=LISTWISE, left_out="given", shuffles=3),
+        lambda: Hybrid(
+            model=MODEL,
+            parts=[{"ranker": "listwise", "prompt": LISTWISE, "left_out": "given"}],
+        ),
+    ],
+)
+def test_what_was_filled_in_and_dropped_is_told_of_several_rankings_too(toy, ranker) -> None:
+    ranker = ranker()
+    ranker.asked_model = NamesThree('{"ranking": [3, 1, 2, 2, 99]}')
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    (found,) = ranker.rank([toy.requests("test", "ranking")[0]])
+    calls = getattr(ranker, "shuffles", 1)
+    assert found.status == "fallback"
+    assert (found.dropped.duplicate, found.dropped.invented) == (calls, calls)
+
+
+def test_letters_that_a_server_does_not_tell_of_are_not_the_models(toy) -> None:
+    told = Answer(logprobs=[-1.0, -2.0, *[-3.0] * 18], untold=18)
+    ranker = MAKERS["letters"]()
+    ranker.asked_model = NamesThree(told)
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    request = toy.requests("test", "ranking")[0]
+    (found,) = ranker.rank([request])
+    assert found.items[:2] == request.candidates[:2]
+    assert found.status == "fallback"
 
 
 def test_an_answer_is_weighed_as_models_write_it_where_their_turn_stands() -> None:
@@ -352,3 +405,28 @@ def test_an_answer_is_weighed_as_models_write_it_where_their_turn_stands() -> No
     blank = (user, Message("assistant", "Answer: "))
     assert weighed(blank, ["A"]).continuations == ("A",)
     assert weighed((user, Message("assistant", "")), ["A"]).continuations == ("A",)
+
+
+def test_a_pair_whose_orders_disagree_is_half_won(toy) -> None:
+    """A model that always takes the first place tells nothing, however sure it is of some."""
+    found, requests, _ = asked(
+        "pairwise", lambda title, place: 5.0 * (place == 0) + len(title) / 100, toy, 10
+    )
+    for ranking, request in zip(found, requests, strict=True):
+        rows = toy.items.rows(request.candidates)
+        assert ranking.items == [toy.items.ids[row] for row in sorted(rows)]  # ties, all of them
+
+
+def test_strengths_are_those_of_the_likeliest_model_although_few_pairs_met() -> None:
+    random = np.random.default_rng(5)
+    count = 60
+    wins = np.full((count, count), np.nan)
+    for one, other in paired(count, 150, random):
+        wins[one, other] = random.random()
+        wins[other, one] = 1 - wins[one, other]
+    strengths = bradley_terry(wins)
+    met = ~np.isnan(wins)
+    chance = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+    # Where the likelihood is greatest, each has won as often as its strength lets expect.
+    won = np.where(met, np.nan_to_num(wins) + 0.05, 0).sum(axis=1)
+    np.testing.assert_allclose(np.where(met, 1.1 * chance, 0).sum(axis=1), won, atol=1e-6)

@@ -12,7 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from baselines.llm.letters import Letters
-from baselines.llm.model import Answer, Usage
+from baselines.llm.model import Answer, Likelihoods, Message, Usage
+from baselines.llm.models.endpoint import Endpoint
+from baselines.llm.planning import at_most, expected
 from baselines.llm.pointwise import Pointwise
 from llm4rec_bench import BenchError, Task, TaskView, load_method, read_card
 from llm4rec_bench.recording import Budget, Recording
@@ -118,6 +120,85 @@ def test_what_failed_is_asked_again_by_the_next_run_and_not_by_a_replay(
     assert {json.loads(line).get("status", "ok") for line in again[1:]} == {"ok"}
 
 
+@pytest.mark.parametrize("batch", [1, 16])
+def test_calls_that_rows_share_have_one_answer_in_a_run(toy, tmp_path, fickle, batch: int) -> None:
+    """Although they would be answered the second time: a replay has one answer, too."""
+    answer, failed = Fickle.answer, set()
+
+    def once(self, call):
+        said = call.messages[1].content
+        if sum(said.encode()) % 50 == 0 and said not in failed:
+            failed.add(said)
+            return Answer(status="timeout", reason="as told", latency_ms=1.0)
+        return answer(self, call)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fickle, "answer", once)
+        made = run(card("Pointwise", runs=2), toy, tmp_path / "a.jsonl", batch)
+    assert failed
+    assert any(json.loads(line).get("status") == "fallback" for line in made[1:])
+    assert run(card("Pointwise", runs=2), toy, tmp_path / "b.jsonl", 7, replay=True) == made
+
+
+def test_an_answer_that_comes_with_the_next_command_is_in_every_row(toy, tmp_path, fickle) -> None:
+    """A run that was killed goes on from the first row that had no answer to some call."""
+    title, path = toy.items.texts[0], tmp_path / "a.jsonl"
+    fickle.fails = {f"\n{title}": "timeout"}
+    fickle.breaks_after = 2000
+    with pytest.raises(KeyboardInterrupt):
+        run(card("Pointwise"), toy, path)
+    fickle.fails, fickle.breaks_after = {}, None
+    with Recording(path.with_name("a.recording.jsonl")) as recording:
+        execute(card("Pointwise"), toy, "ranking", path, batch=16, recording=recording)
+    made = path.read_bytes().splitlines()
+    assert {json.loads(line).get("status", "ok") for line in made[1:]} == {"ok"}
+    assert run(card("Pointwise"), toy, tmp_path / "b.jsonl", replay=True) == made
+
+
+def test_a_packed_run_uses_what_a_plain_one_was_answered(toy, tmp_path, fickle) -> None:
+    def packed(name: str) -> None:
+        with Recording(tmp_path / "a.recording.jsonl.gz") as recording:
+            execute(card(), toy, "ranking", tmp_path / name, recording=recording)
+
+    run(card(), toy, tmp_path / "a.jsonl")
+    packed("a.jsonl.gz")
+    assert len(fickle.calls) == 300
+    plain = (tmp_path / "a.recording.jsonl").read_bytes()
+    assert gzip.decompress((tmp_path / "a.recording.jsonl.gz").read_bytes()) == plain
+
+
+def test_a_replay_shows_its_own_file_whatever_lies_beside_it(tmp_path) -> None:
+    for ending, said in (("", b"1"), (".gz", b"2")):
+        elsewhere = tmp_path / (ending or "plain")
+        with Recording(elsewhere / f"a.recording.jsonl{ending}") as recording:
+            recording.put("0" * 64, said)
+            recording.finish()
+        recording.path.rename(tmp_path / recording.path.name)
+    for ending, said in (("", b"1"), (".gz", b"2")):
+        path = tmp_path / f"a.recording.jsonl{ending}"
+        assert Recording(path, replay=True).get("0" * 64) == said
+        assert Recording(path).get("0" * 64) == said
+
+
+def test_two_recordings_that_are_written_at_once_are_both_kept(tmp_path) -> None:
+    both = [Recording(tmp_path / f"a.recording.jsonl{ending}") for ending in ("", ".gz")]
+    for number, recording in enumerate(both):
+        recording.put(str(number) * 64, b"{}")
+    for recording in both:
+        recording.finish()
+    for number, recording in enumerate(both):
+        assert Recording(recording.path).get(str(number) * 64) == b"{}"
+
+
+def test_an_answer_without_end_does_not_make_the_others_unreadable(
+    toy, tmp_path, fickle, monkeypatch
+) -> None:
+    endless = Answer("7" * (5 << 20), logprobs=[-1.0] * 20)
+    monkeypatch.setattr(Fickle, "answer", lambda self, call: endless)
+    made = run(card(), toy, tmp_path / "a.jsonl")
+    assert run(card(), toy, tmp_path / "b.jsonl", replay=True) == made
+
+
 def test_candidates_that_could_not_be_asked_about_are_left_out_and_said_so(
     toy, tmp_path, fickle
 ) -> None:
@@ -135,7 +216,8 @@ def test_a_plan_is_what_is_then_asked(toy, tmp_path, fickle) -> None:
     def show(seed: int) -> TaskView:
         return toy.view("ranking", "test", seed, ["title"], recording=recording)
 
-    for kind, calls in (("Letters", 600), ("Pointwise", 600 * 20)):
+    # One by one, candidates are the same questions in every order: asked in the first run.
+    for kind, calls in (("Letters", 600), ("Pointwise", 300 * 20)):
         recording = Recording(tmp_path / kind / "a.recording.jsonl")
         plan = planned(card(kind, runs=2), toy, "ranking", show, "test")
         assert not fickle.calls
@@ -143,10 +225,8 @@ def test_a_plan_is_what_is_then_asked(toy, tmp_path, fickle) -> None:
         used = sum(
             sum(fickle.tokens(said.content) for said in call.messages) for call in fickle.calls
         )
-        # One by one, candidates are the same questions in every order: asked in the first run.
-        repeated = 2 if kind == "Pointwise" else 1
-        assert plan.calls == calls == repeated * len(fickle.calls)
-        assert plan.prompt_tokens == repeated * used
+        assert plan.calls == calls == len(fickle.calls)
+        assert plan.prompt_tokens == used
         assert plan.completion_tokens == calls
         recording = Recording(tmp_path / kind / "a.recording.jsonl")
         assert planned(card(kind, runs=2), toy, "ranking", show, "test").calls == 0
@@ -158,15 +238,54 @@ def test_a_budget_is_never_passed_and_what_was_answered_is_kept(toy, tmp_path, f
         return Budget(limit, lambda prompt, completion, cached: prompt / 1000, "USD")
 
     path = tmp_path / "a.jsonl"
-    spending = budget(5.0)
-    with pytest.raises(BenchError, match="could pass the limit of 5"):
+    spending = budget(20.0)
+    with pytest.raises(BenchError, match="could pass the limit of 20"):
         run(card(), toy, path, budget=spending)
-    assert 4.0 < spending.spent <= 5.0
+    assert 18.0 < spending.spent <= 20.0
     some = len(fickle.calls)
     assert 0 < some < 300
     with Recording(path.with_name("a.recording.jsonl"), budget=budget(1e9)) as recording:
         execute(card(), toy, "ranking", path, batch=16, recording=recording)
     assert len(fickle.calls) == 300
+
+
+def test_a_budget_holds_with_a_tokeniser_that_knows_no_word_of_the_language(
+    toy, tmp_path, fickle, monkeypatch
+) -> None:
+    """A token a byte, and a chat format that is as long as any."""
+
+    def answer(self, call):
+        written = sum(50 + len(message.content.encode()) for message in call.messages)
+        return replace(Stub.answer(self, call), usage=Usage(prompt=written, completion=1))
+
+    monkeypatch.setattr(Fickle, "answer", answer)
+    spending = Budget(100.0, lambda prompt, completion, cached: prompt / 1000, "USD")
+    with pytest.raises(BenchError, match="could pass the limit of 100"):
+        run(card(), toy, tmp_path / "a.jsonl", batch=300, budget=spending)
+    assert 98.0 < spending.spent <= 100.0
+
+
+def test_what_earlier_commands_spent_counts_against_the_limit(toy, tmp_path, fickle) -> None:
+    def budget(limit: float) -> Budget:
+        return Budget(limit, lambda prompt, completion, cached: prompt / 1000, "USD")
+
+    path = tmp_path / "a.jsonl"
+    with pytest.raises(BenchError, match="could pass the limit of 20"):
+        run(card(), toy, path, budget=budget(20.0))
+    asked = len(fickle.calls)
+    again = budget(20.0)
+    with pytest.raises(BenchError, match="could pass the limit of 20"):
+        run(card(), toy, path, budget=again)
+    assert len(fickle.calls) == asked
+    assert 18.0 < again.spent <= 20.0
+
+
+@pytest.mark.parametrize(("titles", "prompts"), [(("Yes", "No"), 1), (("Alien", "Star Wars"), 2)])
+def test_a_conversation_is_paid_for_as_often_as_it_is_sent(titles, prompts: int) -> None:
+    model = Endpoint(model="none")
+    call = Likelihoods((Message("user", "x" * 400),), titles)
+    assert expected(model, call) == (prompts * 100, prompts)
+    assert at_most(model, call)[0] > prompts * 400
 
 
 @pytest.mark.parametrize("counted", [Usage(), Usage(prompt=1), Usage(completion=1)])
@@ -252,7 +371,7 @@ completion = 2.0
 """
 
 
-def test_the_command_line_plans_spends_records_and_replays(bench, tmp_path, fickle) -> None:
+def test_the_command_line_plans_spends_records_and_replays(bench, toy, tmp_path, fickle) -> None:
     folder = tmp_path / "fickle"
     folder.mkdir()
     (folder / "submission.toml").write_text(
@@ -280,6 +399,12 @@ tracks = ["ranking"]
         "fickle with the longest answers; "
         "0 answers are recorded\n"
     )
+    code, out, err = bench("run", folder, "--dry-run", "--show")
+    assert (code, err, fickle.calls) == (0, "", [])
+    first = toy.requests("test", "ranking")[0]
+    assert f"\nA. {toy.items.texts[toy.items.rows(first.candidates[:1])[0]]}\n" in out
+    assert out.endswith("--- how likely each is to follow\n" + " ".join(
+        f"[ {letter}]" for letter in "ABCDEFGHIJKLMNOPQRST") + "\n")  # fmt: skip
     code, out, err = bench("run", folder, "--batch", 8, *priced, "--spend", "0.01")
     assert (code, out) == (1, "")
     assert "EUR spent, and the next call could pass the limit of 0.01" in err
@@ -293,5 +418,7 @@ tracks = ["ranking"]
     code, out, _ = bench("run", folder, "--replay")
     assert (code, out) == (0, "runs/fickle/toy-v1.ranking.jsonl\n")
     assert len(fickle.calls) == asked
+    code, out, err = bench("score", *Path("runs/fickle").iterdir())
+    assert (code, err) == (0, "")  # the recordings among them are no runs, and are left alone
     again = Path("runs/fickle/toy-v1.ranking.jsonl").read_bytes()
     assert gzip.decompress((folder / "toy-v1.ranking.jsonl.gz").read_bytes()) == again

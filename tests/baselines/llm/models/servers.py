@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -12,6 +13,7 @@ from tests.loopback import LoopbackServer
 
 HANGS = "hangs"
 CUT = "cut"
+DRIPS = "drips"
 DROPPED = "dropped"
 
 Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]] | str | None
@@ -127,6 +129,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.released.wait()
         elif reply == CUT:
             self.send(200, b'{"choices": [', {}, missing=99)
+        elif reply == DRIPS:
+            self.send(200, b" ", {}, missing=99)
+            with suppress(ConnectionError):
+                while not self.server.released.wait(0.05):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
         elif reply != DROPPED:
             self.send(*reply)
 
@@ -137,8 +145,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data) + missing))
         for name, value in (headers or {"retry-after-ms": "1"}).items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
+        with suppress(ConnectionError):  # of a client that has called it off
+            self.end_headers()
+            self.wfile.write(data)
 
     @property
     def state(self) -> State:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.llm.model import Answer, Chat, Likelihoods, ModelUnavailable, Sampling, Usage
-from baselines.llm.models import packaged
+from baselines.llm.models import endpoint, packaged
 from baselines.llm.models.at_once import PATIENCE
 from baselines.llm.models.chat_format import Token
 from baselines.llm.models.connect import model_of
@@ -26,6 +26,7 @@ from llm4rec_bench import CardRefused, UsageError
 from tests.baselines.llm.models.servers import (
     CUT,
     DEAF,
+    DRIPS,
     DROPPED,
     HANGS,
     LETTERS,
@@ -188,11 +189,14 @@ def test_a_call_that_fails_by_itself_says_why(server, reply, status, reason, tri
 
 HOPELESS = [
     ((401, ERROR), "key in OPENAI_API_KEY may not"),
-    ((403, ERROR), "key in OPENAI_API_KEY may not"),
     ((402, ERROR), "nothing left to spend"),
     ((429, {"error": {"message": "quota", "code": "insufficient_quota"}}), "nothing left to spend"),
     ((404, ERROR), "no such model.*models there: chatter"),
-]
+    ((400, {"error": {"message": "no", "param": "max_tokens", "code": "unsupported_parameter"}}),
+     'add limit = "max_completion_tokens"'),
+    ((400, {"error": {"message": "no", "param": "temperature", "code": "unsupported_value"}}),
+     "set temperature = 1 under"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reply", "message"), HOPELESS)
@@ -207,6 +211,48 @@ def test_what_can_never_succeed_ends_the_run_after_the_answers_that_came(
     assert [index for index, _ in found] == [0, 1]
     assert KEY not in str(told.value)
     assert len(server.state.chats()) in (3, 5)  # quota is told like a rate, which is tried again
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, "key in OPENAI_API_KEY may not"), (405, "takes no chats"), (501, "takes no chats")],
+)
+def test_what_is_refused_from_the_first_call_on_ends_the_run(server, status, said) -> None:
+    server.state.odd["bad"] = [(status, ERROR)]
+    with pytest.raises(ModelUnavailable, match=said):
+        asked(at(server), "bad")
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_a_call_that_the_server_will_not_take_is_no_sign_that_it_takes_no_other(
+    server, status: int
+) -> None:
+    server.state.odd["bad"] = [(status, ERROR)]
+    found = asked(at(server, concurrency=1), "good", *["bad"] * 30, "good")
+    assert [answer.status for answer in found] == ["ok", *["api_error"] * 30, "ok"]
+    with pytest.raises(ModelUnavailable):
+        asked(at(server, concurrency=1), *["bad"] * 30)  # where none is taken it is
+
+
+def test_odd_bytes_depths_and_counts_fail_a_call_and_no_more(server) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": -1}
+    counted = {"choices": [{"message": {"content": "A"}}], "usage": usage}
+    server.state.odd |= {
+        "bytes": [(200, b'{"choices": [{"message": {"content": "\xff"}}]}')],
+        "depth": [(200, b'{"choices": [' + b"[" * 100_000)],
+        "count": [(200, counted)],
+    }
+    found = asked(at(server), "bytes", "depth", "count")
+    assert [answer.status for answer in found] == ["api_error", "api_error", "ok"]
+    assert found[2].usage == Usage(prompt=3)
+
+
+def test_an_answer_that_never_ends_is_given_up(server, monkeypatch) -> None:
+    monkeypatch.setattr(endpoint, "_LONGEST_WAIT", 0.2)
+    server.state.odd["bad"] = [DRIPS]
+    bad, good = asked(at(server, retries=0, timeout=0.4), "bad", "good")
+    assert (bad.status, bad.reason) == ("timeout", "no end of the answer came")
+    assert good.status == "ok"
 
 
 def test_an_address_that_has_no_chat_is_told(server) -> None:
