@@ -137,14 +137,12 @@ def test_our_own_methods_are_entered_on_every_track(folder: Path) -> None:
     assert {path.name for path in run_files(folder)} == expected
 
 
-def test_the_leaderboard_is_current() -> None:
+def test_the_leaderboard_is_current_and_shows_what_was_made_again() -> None:
     page = (ROOT / "leaderboard.md").read_text("utf-8")
     submissions = ROOT / "submissions"
-    assert page == leaderboard(board(submissions), read_changes(submissions))
-
-
-def test_what_was_made_again_is_on_the_board() -> None:
-    rows = [row for table in board(ROOT / "submissions") for row in table.rows]
+    tables = board(submissions)
+    assert page == leaderboard(tables, read_changes(submissions))
+    rows = [row for table in tables for row in table.rows]
     marked = [row for row in rows if row.repetition is not None]
     assert len(marked) == len(read_reproduced(ROOT / "submissions").runs)
     assert all(row.repetition.confirmed for row in marked)
