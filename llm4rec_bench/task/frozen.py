@@ -398,6 +398,7 @@ class Task:
         """What `make` makes, which is kept for the next time."""
         if key not in self._kept:
             self._kept[key] = make()
+            pa.default_memory_pool().release_unused()  # what making it took
         return self._kept[key]
 
 
