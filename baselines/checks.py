@@ -51,6 +51,16 @@ def between(**given: float) -> None:
     _expect(given, "a number above 0 and below 1", lambda value: 0 < value < 1)
 
 
+def truth(**given: object) -> None:
+    """Raise CardRefused where a parameter is neither true nor false.
+
+    Any other word would count as true, `False` with a capital among them.
+    """
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise CardRefused(f"{name}: expected true or false, found {value!r}")
+
+
 def _expect(given: dict[str, float], words: str, holds: Callable[[float], bool]) -> None:
     for name, value in given.items():
         # True and false, which Python takes for 1 and 0, are no numbers.

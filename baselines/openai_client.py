@@ -59,8 +59,12 @@ def _is_loopback(url: str) -> bool:
 
 def told(error: Exception, key: str) -> str:
     """What a failure says in one line, without the key, should a server repeat it."""
-    said = f"{type(error).__name__}: {error}"
-    return cut(said if key == NO_KEY else said.replace(key, "…"))
+    return cut(without(key, f"{type(error).__name__}: {error}"))
+
+
+def without(key: str, said: str) -> str:
+    """What a server says, should it repeat the key."""
+    return said if key == NO_KEY else said.replace(key, "…")
 
 
 def cut(error: object) -> str:

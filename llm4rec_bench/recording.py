@@ -6,15 +6,16 @@ A recording lies beside its run file: `<run>.recording.jsonl`, or `.jsonl.gz`. I
     {"key": "<64 hex digits>", "answer": {…}}
 
 where a key is a digest of all that decides an answer, and what an answer holds is the method's
-business. Until a run is whole, its new answers stand in `<recording>.partial`, each written
-before it is used, so that a kill loses only what was under way.
+business. Where it holds `usage`, the tokens `prompt`, `completion` and `cached` of
+that are what a budget counts. Until a run is whole, its new answers stand in `<recording>.partial`,
+each written before it is used, so that a kill loses only what was under way.
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import SEEK_END
 from pathlib import Path
 from typing import Annotated, BinaryIO, Self, cast
@@ -45,8 +46,22 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: msgspec.Raw
 
 
+class _Usage(msgspec.Struct, frozen=True):
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+
+
+class _Counted(msgspec.Struct, frozen=True):
+    usage: _Usage = _Usage()
+
+
 class Budget:
-    """How much may be spent on the answers of a command's run files, earlier ones included."""
+    """How much may be spent on the answers of a command's run files, earlier ones included.
+
+    Each recording that is opened with it is counted once, so whoever has several opens all of
+    them before the first call.
+    """
 
     def __init__(
         self, limit: float, price: Callable[[int, int, int], float], currency: str
@@ -56,6 +71,19 @@ class Budget:
         self.price = price
         self.currency = currency
         self.spent = 0.0
+        self._counted: set[Path] = set()
+
+    def count(self, path: Path, answers: Iterable[bytes]) -> None:
+        """Count what the answers of a recording took that are there already."""
+        if path in self._counted:
+            return
+        self._counted.add(path)
+        for answer in answers:
+            try:
+                use = msgspec.json.decode(answer, type=_Counted).usage
+            except msgspec.MsgspecError as error:
+                raise CardRefused(f"{path}: tokens of an answer: {error}") from None
+            self.spend(use.prompt or 0, use.completion or 0, use.cached or 0)
 
     def spend(self, prompt: int, completion: int, cached: int) -> None:
         """Count what an answer took."""
@@ -85,7 +113,7 @@ class Recording:
         self.path = path
         self.replay = replay
         self.budget = budget
-        self._partial = path.with_name(f"{path.name.removesuffix('.gz')}.partial")
+        self._partial = _partial_of(path)
         self._answers: dict[str, bytes] = {}
         self._file: BinaryIO | None = None
         if replay and not path.exists():
@@ -94,11 +122,12 @@ class Recording:
         for whole in (path,) if replay else (_other(path), path):
             if whole.exists():
                 self._answers.update(_read(whole))
-        if not replay:
-            self._answers.update(_read(self._partial, unfinished=True))
+            if not replay:
+                self._answers.update(_read(_partial_of(whole), unfinished=True))
         self._put: set[str] = set()
         self._rehearsed: dict[str, bytes] = {}
-        self._earlier = [] if budget is None else [*self._answers.values()]
+        if budget is not None and not replay:
+            budget.count(path, self._answers.values())
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -108,18 +137,13 @@ class Recording:
 
         Raises BenchError where there is none and only what is there may be used.
         """
-        found = self._answers.get(key) or self._rehearsed.get(key)
+        found = self._rehearsed.get(key) or self._answers.get(key)
         if found is None and self.replay:
             raise BenchError(
                 f"{self.path}: holds no answer to a call of this run: the card, its prompt or the "
                 "task is not what was recorded; run without --replay to ask the model"
             )
         return found
-
-    def earlier(self) -> list[bytes]:
-        """The answers that an earlier command paid for; told once, to be counted once."""
-        earlier, self._earlier = self._earlier, []
-        return earlier
 
     def is_new(self, key: str) -> bool:
         """Whether an answer was put here, and not read from a file."""
@@ -193,6 +217,12 @@ def _other(path: Path) -> Path:
     """The same recording, packed where this one is plain, plain where it is packed."""
     name = path.name
     return path.with_name(name.removesuffix(".gz") if path.suffix == ".gz" else f"{name}.gz")
+
+
+def _partial_of(path: Path) -> Path:
+    """Where new answers stand; the packed and the plain file have each its own, since two runs
+    that are written at once would else end each other's."""
+    return path.with_name(f"{path.name}.partial")
 
 
 def _read(path: Path, unfinished: bool = False) -> Iterator[tuple[str, bytes]]:

@@ -57,7 +57,7 @@ def test_a_kill_loses_no_more_than_the_line_that_was_written(tmp_path: Path) -> 
     recording.put(ONE, b"{}")
     recording.put(TWO, b"{}")
     recording.close()
-    partial = tmp_path / "a.recording.jsonl.partial"
+    partial = tmp_path / "a.recording.jsonl.gz.partial"
     whole = partial.read_bytes()
     for cut in range(len(whole) + 1):
         partial.write_bytes(whole[:cut])

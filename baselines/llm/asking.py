@@ -72,9 +72,7 @@ class Asking:
             some = left[: self._affordable([call for _, call in left])]
             for index, answer in self.model.answers([call for _, call in some]):
                 key, call = some[index]
-                if len(answer.text) > _LONGEST:  # no reader looks further, and no line holds all
-                    answer = replace(answer, text=answer.text[:_LONGEST])
-                found[key] = answer
+                found[key] = answer = _kept_as(answer)
                 self._keep(key, call, answer)
             left = left[len(some) :]
         return [found[key] for key in keys]
@@ -122,14 +120,21 @@ class Asking:
         recording = self.recording
         if recording is None or (budget := recording.budget) is None or self.rehearsing:
             return len(calls)
-        for raw in recording.earlier():
-            use = msgspec.json.decode(raw, type=Answer).usage
-            budget.spend(use.prompt or 0, use.completion or 0, use.cached or 0)
         worst = accumulate(budget.price(*at_most(self.model, call), 0) for call in calls)
         count = sum(1 for cost in worst if budget.allows(cost))
         if count == 0:
             raise budget.exhausted()
         return count
+
+
+def _kept_as(answer: Answer) -> Answer:
+    """An answer as it can be recorded: no reader looks further than so far, no line holds all, and
+    half a sign, where a library cut between two, is none."""
+    text, reason = (
+        said.encode("utf-8", "replace").decode() for said in (answer.text[:_LONGEST], answer.reason)
+    )
+    same = text == answer.text and reason == answer.reason
+    return answer if same else replace(answer, text=text, reason=reason)
 
 
 class _Talk:

@@ -15,7 +15,7 @@ from baselines.llm.likelihood import TitleLikelihood
 from baselines.llm.listwise import Listwise, total
 from baselines.llm.pairwise import Pairwise
 from baselines.llm.pointwise import Pointwise
-from baselines.llm.ranker import About, Ranker, Talking
+from baselines.llm.ranker import About, Ranker, Talking, ended
 from llm4rec_bench import CardRefused, Request, TaskView, nearest_hint
 
 RANKERS: dict[str, type[Ranker]] = {
@@ -70,7 +70,7 @@ class Hybrid(Talking):
                 said[place[item]] = True
         dropped = total(told.dropped for told in parts)
         if not said.any():
-            return parts[0]._replace(dropped=dropped)
+            return Told([], ended([told.status for told in parts]), dropped)
         made = about.ranked(np.where(said, points, np.nan))._replace(dropped=dropped)
         whole = all(told.status == "ok" for told in parts)
         return made if whole else made._replace(status="fallback")

@@ -7,7 +7,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from baselines.checks import whole
+from baselines.checks import truth, whole
 from baselines.llm.asking import Conversation
 from baselines.llm.model import Message, weighed
 from baselines.llm.ranker import About, Ranker, failure
@@ -33,6 +33,7 @@ class Letters(Ranker):
         """Raises CardRefused where parameters make no sense."""
         super().__post_init__()
         whole(permutations=self.permutations)
+        truth(calibrate=self.calibrate)
 
     def asked(self, about: About) -> Conversation:
         """All orders at once, and what is taken off."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from baselines.checks import truth
 from baselines.llm.asking import Conversation
 from baselines.llm.model import weighed
 from baselines.llm.ranker import About, Ranker, failure
@@ -26,6 +27,11 @@ class TitleLikelihood(Ranker):
 
     per_token: bool = True
     prior: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises CardRefused where parameters make no sense."""
+        super().__post_init__()
+        truth(per_token=self.per_token, prior=self.prior)
 
     def asked(self, about: About) -> Conversation:
         """All titles in one call, and in another without the history."""

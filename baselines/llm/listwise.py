@@ -15,7 +15,7 @@ from baselines.llm.asking import Conversation, Told
 from baselines.llm.model import Answer, Chat, Sampling
 from baselines.llm.parsing import Form, completed, forms_of, parsed
 from baselines.llm.prompts import ITEMS, Kind
-from baselines.llm.ranker import About, Ranker, failure, one_of
+from baselines.llm.ranker import About, Ranker, ended, failure, one_of
 from llm4rec_bench import Dropped
 
 
@@ -67,14 +67,22 @@ class Listwise(Ranker):
         pairs = zip(orders, answers, strict=True)
         return merged(about, [self.read(about, order, answer) for order, answer in pairs])
 
+    def wanted(self, shown: int) -> int:
+        """How many of the candidates shown an answer is to name."""
+        return shown
+
     def call(self, about: About, order: Sequence[int]) -> Chat:
         """The question about some candidates, by their places in the request, in this order."""
         candidates = [about.candidates[place] for place in order]
         messages = about.messages(candidates=candidates, count=len(order))
+        return Chat(messages, self.sampling(len(order)))
+
+    def sampling(self, shown: int) -> Sampling:
+        """How an answer about so many candidates is drawn, and what it is held to."""
         # A seed is asked for only where chance has a part, so that equal questions are one.
         seed = self.task.seed if self.temperature > 0 else None
-        schema = _schema(len(order)) if self.answer == "json" else None
-        return Chat(messages, Sampling(self.max_tokens, self.temperature, seed=seed, schema=schema))
+        schema = _schema(shown, self.wanted(shown)) if self.answer == "json" else None
+        return Sampling(self.max_tokens, self.temperature, seed=seed, schema=schema)
 
     def read(self, about: About, order: Sequence[int], answer: Answer) -> Told:
         """What an answer to `call` says."""
@@ -101,7 +109,7 @@ def merged(about: About, told: Sequence[Told]) -> Told:
     dropped = total(one.dropped for one in told)
     rankings = [one.items for one in told if one.items]
     if not rankings or len(told) == 1:
-        return told[0]._replace(dropped=dropped)
+        return told[0]._replace(status=ended([one.status for one in told]), dropped=dropped)
     place = {item: number for number, item in enumerate(about.ids)}
     points = np.full(len(about), np.nan)
     for ranking in rankings:
@@ -118,10 +126,10 @@ def total(counts: Iterable[Dropped | None]) -> Dropped:
     return Dropped(**{name: sum(table[name] for table in tables) for name in asdict(Dropped())})
 
 
-def _schema(count: int) -> dict[str, Any]:
-    """Of {"ranking": [3, 1, …]} with as many numbers as there are candidates."""
-    number = {"type": "integer", "minimum": 1, "maximum": count}
-    ranking = {"type": "array", "items": number, "minItems": count, "maxItems": count}
+def _schema(shown: int, wanted: int) -> dict[str, Any]:
+    """Of {"ranking": [3, 1, …]} with so many numbers of the candidates shown."""
+    number = {"type": "integer", "minimum": 1, "maximum": shown}
+    ranking = {"type": "array", "items": number, "minItems": wanted, "maxItems": wanted}
     return {
         "type": "object",
         "properties": {"ranking": ranking},

@@ -128,4 +128,13 @@ class LanguageModel(Protocol):
         """How many tokens a text is, or about how many where that cannot be known."""
 
     def prompts(self, call: Likelihoods) -> int:
-        """How often the conversation is read, and counted, for the continuations of a call."""
+        """How often the conversation is read, and counted, for the continuations of a call.
+
+        Told without asking anybody, for a plan.
+        """
+
+    def longest(self, call: Call) -> tuple[int, int]:
+        """How often the conversation is read at most, and the most tokens of all answers.
+
+        A server may be asked for it. Raises CardRefused where there is no such bound.
+        """

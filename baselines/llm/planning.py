@@ -23,13 +23,12 @@ def expected(model: LanguageModel, call: Call) -> tuple[int, int]:
 
 def at_most(model: LanguageModel, call: Call) -> tuple[int, int]:
     """The same where a limit depends on it: no tokeniser makes more tokens than there are bytes."""
-    prompt = sum(FRAME + _bytes(message.content) for message in call.messages)
+    times, completion = model.longest(call)
+    prompt = times * sum(FRAME + _bytes(message.content) for message in call.messages)
     if isinstance(call, Chat):
         schema = call.sampling.schema
-        held = 0 if schema is None else len(msgspec.json.encode(schema))
-        return prompt + held, call.sampling.max_tokens
-    times = model.prompts(call)
-    return times * prompt + sum(map(_bytes, call.continuations)), times
+        return prompt + (0 if schema is None else len(msgspec.json.encode(schema))), completion
+    return prompt + sum(map(_bytes, call.continuations)), completion
 
 
 def _written(call: Call) -> str:
@@ -74,3 +73,7 @@ class Rehearsal:
     def prompts(self, call: Likelihoods) -> int:
         """As the model asks."""
         return self.model.prompts(call)
+
+    def longest(self, call: Call) -> tuple[int, int]:
+        """As the model answers."""
+        return self.model.longest(call)

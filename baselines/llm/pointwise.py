@@ -19,8 +19,10 @@ class Pointwise(Ranker):
     """Candidates one by one, by the probabilities of the answers that the prompt allows.
 
     With `answer = "yes-no"` by the log-odds of Yes, as TALLRec does (Bao et al., RecSys 2023),
-    but without its tuning. With `"rating"` by the expected rating from 1 to 5 in the manner of
-    RecRanker (Luo et al., 2023), which generates one. The candidate stands at the end of the
+    but without its tuning, and from one list of what the user took up where the paper has two, of
+    what was liked and what was not. With `"rating"` by the expected rating from 1 to 5 in the
+    manner of RecRanker (Luo et al., 2023), which generates one, and whose prompts tell a
+    conventional recommender's opinion as well. The candidate stands at the end of the
     prompt, so that all else is computed once where the model keeps what it has read.
     """
 

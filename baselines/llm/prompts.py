@@ -107,6 +107,7 @@ SLOTS: Slots = {
     "latest": ("item",),
     "candidate": ("item",),
     "count": ("number",),
+    "k": ("number",),
 }
 """What a slot holds whichever ranker fills it. `candidates` differ: answers name their marks."""
 

@@ -98,6 +98,9 @@ class Ranker(Talking):
 
     def __post_init__(self) -> None:
         """Read the prompt; raises CardRefused where parameters make no sense."""
+        for name, value in (("prompt", self.prompt), ("hint", self.hint)):
+            if not isinstance(value, str) and not (name == "hint" and value is None):
+                raise CardRefused(f"{name}: expected a name in quotation marks, found {value!r}")
         whole(history=self.history, characters=self.characters, context=self.context)
         known = {**SLOTS, "candidates": self.marks}
         self.template = template_of(self.prompt, {slot: known[slot] for slot in self.slots})
@@ -204,9 +207,20 @@ def one_of(name: str, given: object, known: Collection[object]) -> None:
 
 
 def failure(answers: Sequence[Answer]) -> Told | None:
-    """What is told where no answer came: the first one's status. None where some did."""
+    """What is told where no answer came. None where some did."""
     failed = [answer.status for answer in answers if _failed(answer)]
-    return Told([], failed[0]) if failed and len(failed) == len(answers) else None
+    return Told([], ended(failed)) if failed and len(failed) == len(answers) else None
+
+
+def ended(statuses: Sequence[str]) -> str:
+    """The status of a request of which nothing came: one that may pass, if there is any.
+
+    Such a request is asked again by the next run, where others would but end so once more.
+    """
+    return next((status for status in statuses if status in _MAY_PASS), statuses[0])
+
+
+_MAY_PASS = {"timeout", "api_error"}
 
 
 def _failed(answer: Answer) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 from baselines.checks import whole
 from baselines.llm.asking import Conversation, Told
 from baselines.llm.listwise import Listwise, total
-from baselines.llm.ranker import About
+from baselines.llm.ranker import About, ended
 from llm4rec_bench import CardRefused
 
 
@@ -51,7 +51,7 @@ class SlidingWindow(Listwise):
                 ranking[some] = [place[item] for item in told[-1].items]
         dropped = total(one.dropped for one in told)
         if not any(one.items for one in told):
-            return told[0]._replace(dropped=dropped)
+            return told[0]._replace(status=ended([one.status for one in told]), dropped=dropped)
         ordered = all(one.status == "ok" for one in told)
         return about.told(ranking, "ok" if ordered else "fallback", dropped)
 

@@ -85,6 +85,7 @@ def run(
     price, currency, priced_as = _price(table, model)
     budget = None if price is None or spend is None else Budget(spend, price.of, currency)
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
+    asked: list[tuple[Card, Task, str, Path, Path]] = []
     for folder in cards:
         card = _with_params(read_card(folder), params)
         names = task_names or tuple(card.tasks)
@@ -96,15 +97,18 @@ def run(
                 suffix = "" if split == "test" else f".{split}"
                 file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
                 path = (out or Path("runs") / card.name) / file
-                recording = Recording(_recorded(folder, path, replay), replay, budget)
-                if dry_run:
-                    plan = _plan_one(
-                        card, task, track, split, recording, price, f"{currency} {priced_as}"
-                    )
-                    if shows:
-                        click.echo("\n".join(printable(line, 10_000) for line in plan.splitlines()))
-                else:
-                    _run_one(card, task, track, path, split, batch, overwrite, recording)
+                asked.append((card, task, track, path, _recorded(folder, path, replay)))
+    if budget is not None and not replay:
+        for *_, recorded in asked:
+            Recording(recorded, budget=budget)  # what all have cost counts before the first call
+    for card, task, track, path, recorded in asked:
+        recording = Recording(recorded, replay, budget)
+        if dry_run:
+            plan = _plan_one(card, task, track, split, recording, price, f"{currency} {priced_as}")
+            if shows:
+                click.echo("\n".join(printable(line, 10_000) for line in plan.splitlines()))
+        else:
+            _run_one(card, task, track, path, split, batch, overwrite, recording)
 
 
 def _recorded(folder: Path, run: Path, replay: bool) -> Path:

@@ -178,7 +178,9 @@ def execute(
     )
     task.requests(split, track)  # refuses a split or track there is not before a file is made
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    # A replay costs nothing, so it begins anew, and touches no rows of a run that was broken off.
+    replay = recording is not None and recording.replay
+    partial = path.with_name(f"{path.name}{'.replay' * replay}.partial")
     with only_one(partial, f"{partial}: another process is writing this run"):
         if path.exists() and not overwrite:
             if _header_of(path) == header:
@@ -188,7 +190,7 @@ def execute(
                 "--overwrite replaces it, --out DIR writes elsewhere"
             )
         with partial.open("a+b") as file:
-            if overwrite:
+            if overwrite or replay:
                 file.truncate(0)
             try:
                 done = _continue(file, header, recording)

@@ -13,6 +13,8 @@ from baselines.llm.model import Answer, Call, ModelUnavailable
 PATIENCE = 10
 """Calls that may fail one after the other before a run is stopped."""
 
+_FAILED = ("timeout", "api_error")
+
 Ask = Callable[[Call], Awaitable[Answer]]
 Connection = Callable[[], AbstractAsyncContextManager[Ask]]
 """Opens what answers one call at a time."""
@@ -25,13 +27,17 @@ class Streak:
         self.whose = whose
         self.length = 0
         self.answered = False
+        """Whether any call has been; known to those under way before its turn comes to count."""
+
+    def hear(self, answer: Answer) -> None:
+        """Take note of a call when it ends."""
+        self.answered |= answer.status not in _FAILED
 
     def note(self, answer: Answer) -> bool:
         """Count a call; True where it is one failure too many."""
-        failed = answer.status in ("timeout", "api_error")
+        failed = answer.status in _FAILED
         if failed and answer.of_itself and self.answered:
             return False
-        self.answered |= not failed
         self.length = self.length + 1 if failed else 0
         return self.length >= PATIENCE
 
@@ -59,7 +65,7 @@ def at_once(
         return
     done: SimpleQueue[tuple[int, Answer] | BaseException | None] = SimpleQueue()
     loop = asyncio.new_event_loop()
-    work = loop.create_task(_all(connection, calls, concurrency, done))
+    work = loop.create_task(_all(connection, calls, concurrency, streak, done))
     thread = threading.Thread(target=_run, args=(loop, work, done), daemon=True)
     thread.start()
     try:
@@ -80,13 +86,16 @@ async def _all(
     connection: Connection,
     calls: Sequence[Call],
     concurrency: int,
+    streak: Streak,
     done: SimpleQueue[tuple[int, Answer] | BaseException | None],
 ) -> None:
     left = iter(enumerate(calls))
 
     async def ask_on(ask: Ask) -> None:
         for index, call in left:
-            done.put((index, await ask(call)))
+            answer = await ask(call)
+            streak.hear(answer)
+            done.put((index, answer))
 
     async with connection() as ask, asyncio.TaskGroup() as lanes:
         for _ in range(min(concurrency, len(calls))):

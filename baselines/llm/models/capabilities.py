@@ -41,10 +41,12 @@ _BEGUN = "red green blue red green blue red green blue red"
 class Capabilities:
     """Raises what `ask` raises, where the server cannot be asked at all."""
 
-    def __init__(self, ask: Ask, most: int) -> None:
-        """`most` is how many of the likeliest tokens are wanted."""
+    def __init__(self, ask: Ask, most: int, limit: str = "max_tokens") -> None:
+        """`most` is how many of the likeliest tokens are wanted, `limit` the server's word for
+        the most tokens of an answer."""
         self.ask = ask
         self.most = most
+        self.limit = limit
 
     @cached_property
     def top_logprobs(self) -> int:
@@ -54,7 +56,7 @@ class Capabilities:
         OpenAI's and vLLM's servers refuse more than 20.
         """
         for number in [self.most, *(fewer for fewer in _FEWER if fewer < self.most)]:
-            said = self._said("Say one letter.", max_tokens=1, logprobs=True, top_logprobs=number)
+            said = self._said("Say one letter.", 1, logprobs=True, top_logprobs=number)
             if said is not None:
                 return len(said.logprobs.first) if said.logprobs else 0
         return 0
@@ -62,7 +64,7 @@ class Capabilities:
     @cached_property
     def schema(self) -> bool:
         """Whether an answer is held to a JSON Schema: to a word that nobody would say."""
-        said = self._said("Say hello.", max_tokens=64, **held_to(_KIWI))
+        said = self._said("Say hello.", 64, **held_to(_KIWI))
         try:
             found = msgspec.json.decode((said and said.message.content) or "")
         except msgspec.MsgspecError:
@@ -73,7 +75,7 @@ class Capabilities:
     def seed(self) -> bool:
         """Whether a seed decides what is drawn: the same again, and another with another."""
         first, again, *others = [
-            self._said("Write ten words at random.", max_tokens=12, temperature=1.0, seed=seed)
+            self._said("Write ten words at random.", 12, temperature=1.0, seed=seed)
             for seed in (1, 1, 2, 3)
         ]
         if first is None or again is None or first.message != again.message:
@@ -120,22 +122,22 @@ class Capabilities:
             f"a turn begun goes on {self.turn}"
         )
 
-    def _said(self, question: str, **fields: object) -> Choice | None:
-        """The answer to a question; None where there is none."""
-        return self._answer([{"role": "user", "content": question}], fields)
+    def _said(self, question: str, tokens: int, **fields: object) -> Choice | None:
+        """The answer to a question, in so many tokens; None where there is none."""
+        return self._answer([{"role": "user", "content": question}], tokens, fields)
 
     def _gone_on(self, fields: Mapping[str, bool]) -> str:
         turns = [
             {"role": "user", "content": "Repeat many times: red green blue"},
             {"role": "assistant", "content": _BEGUN},
         ]
-        said = self._answer(turns, {"max_tokens": 6, **fields})
+        said = self._answer(turns, 6, fields)
         return (said and said.message.content) or ""
 
     def _answer(
-        self, messages: list[dict[str, str]], fields: Mapping[str, object]
+        self, messages: list[dict[str, str]], tokens: int, fields: Mapping[str, object]
     ) -> Choice | None:
-        body = {"messages": messages, "temperature": 0.0, **fields}
+        body = {"messages": messages, self.limit: tokens, "temperature": 0.0, **fields}
         try:
             return msgspec.convert(self.ask(CHAT, body), Completion).first
         except (msgspec.ValidationError, ValueError):

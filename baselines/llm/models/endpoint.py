@@ -20,7 +20,7 @@ from baselines.llm.models.first_token import logprobs, missing, surely_one_each,
 from baselines.llm.models.given_texts import TOKENIZE, chat_tokens, prompts, text_tokens, tokenised
 from baselines.llm.models.given_texts import logprobs as given_logprobs
 from baselines.llm.models.served_names import LONGEST, among, listed, lists_others, nearest
-from baselines.openai_client import check_url, cut, key_of, library, told
+from baselines.openai_client import check_url, cut, key_of, library, told, without
 from llm4rec_bench import CardRefused
 
 if TYPE_CHECKING:
@@ -122,11 +122,18 @@ class Endpoint(
         """
         return 1 if surely_one_each(call.continuations) else len(call.continuations)
 
+    def longest(self, call: Call) -> tuple[int, int]:
+        """By the server's own tokeniser, where it has one."""
+        if isinstance(call, Chat):
+            return 1, call.sampling.max_tokens
+        times = 1 if self._one_each(call.continuations) else len(call.continuations)
+        return times, times
+
     @cached_property
     def capabilities(self) -> Capabilities:
         """What the server does, found out by asking it."""
         self._meet()
-        return Capabilities(self._ask, self.top_logprobs)
+        return Capabilities(self._ask, self.top_logprobs, self.limit)
 
     def summary(self) -> str:
         """The model and what its server does, in one line."""
@@ -199,8 +206,9 @@ class Endpoint(
             async def ask(call: Call) -> Answer:
                 start = time.perf_counter()
                 answer = await self._answer(client, call)
-                spent = 1000 * (time.perf_counter() - start)
-                return msgspec.structs.replace(answer, latency_ms=round(spent, 3))
+                spent = round(1000 * (time.perf_counter() - start), 3)
+                reason = without(self._settings["api_key"], answer.reason)
+                return msgspec.structs.replace(answer, latency_ms=spent, reason=reason)
 
             yield ask
 
@@ -369,6 +377,10 @@ class Endpoint(
             found = self._client.post(url, body=self._body(body), cast_to=bytes)
             return msgspec.json.decode(found)
         except APIStatusError as error:
+            if error.status_code == 400 and error.param == "temperature" and error.param in body:
+                # A model with one temperature only: calls have theirs from the card, and this
+                # question does without.
+                return self._ask(path, {name: body[name] for name in body if name != error.param})
             if path == CHAT and error.status_code not in NO_CHAT:  # for one field, perhaps
                 self._stop_if_hopeless(error)
             if error.status_code in _REFUSALS:

@@ -77,6 +77,15 @@ class LangChain(
         """Once: the first token says it all."""
         return 1
 
+    def longest(self, call: Call) -> tuple[int, int]:
+        """Raises CardRefused where `params` decide how long answers are, which nobody can read."""
+        if not self.per_call:
+            raise CardRefused(
+                f"{self.system}: with per_call = false nothing says how long answers may be, so "
+                "no limit on spending holds; leave out --spend, or per_call"
+            )
+        return 1, call.sampling.max_tokens if isinstance(call, Chat) else 1
+
     def _check(self, call: Call) -> None:
         if call.messages and call.messages[-1].role == "assistant":
             raise CardRefused(
@@ -95,8 +104,9 @@ class LangChain(
         async def ask(call: Call) -> Answer:
             start = time.perf_counter()
             answer = await self._answer(call)
-            spent = 1000 * (time.perf_counter() - start)
-            return msgspec.structs.replace(answer, latency_ms=round(spent, 3))
+            spent = round(1000 * (time.perf_counter() - start), 3)
+            reason = _without_keys(answer.reason)
+            return msgspec.structs.replace(answer, latency_ms=spent, reason=reason)
 
         yield ask
 

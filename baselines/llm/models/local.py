@@ -125,6 +125,10 @@ class Local(
         """Once for all continuations."""
         return 1
 
+    def longest(self, call: Call) -> tuple[int, int]:
+        """Once, and no longer than the call says."""
+        return 1, call.sampling.max_tokens if isinstance(call, Chat) else 1
+
     # Answers in words
 
     def _worded(self, calls: list[tuple[int, Chat]]) -> Iterator[tuple[int, Answer]]:

@@ -19,7 +19,8 @@ Rules, wherever an answer could be read in two ways:
   rather than on many, the last rather than the first. All options in the order given are the
   question said again where another list follows. Lists are one where they look the same and
   share no option. Only what the chosen list holds is counted.
-* What stands behind a label, or in JSON under a key, such as `not recommended` is no ranking.
+* What stands behind or under a label, or in JSON under a key, such as `not recommended` is no
+  ranking; `from best to worst` is one.
 * Titles numbered from some number down to 1 are ranked from 1 up.
 """
 
@@ -30,6 +31,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from baselines.llm.parsing.answer import LONGEST_ANSWER, refuses, said_in, unified
+from baselines.llm.parsing.asides import without_asides
 from baselines.llm.parsing.elements import elements, rankings
 from baselines.llm.parsing.lines import chosen, resolved, said_again
 from baselines.llm.parsing.loose_json import json_values
@@ -148,7 +150,7 @@ def json_list(
     """
     said, cut = said_in(text, cut)
     names = Names(options, history, catalogue, by_number=True)
-    values, left_open = json_values(said)
+    values, left_open = json_values(without_asides(said, names))
     best: tuple[tuple[bool, bool, int, int], list[Found]] | None = None
     for index, (asked, entries) in enumerate(rankings(values, key)):
         found = resolved(elements(entries, names), names)
@@ -173,7 +175,7 @@ def completed(
 
 def _listed(text: str, names: Names, cut: bool) -> Parsed:
     said, cut = said_in(text, cut)
-    return _tallied(chosen(unified(said), names, cut), said, cut)
+    return _tallied(chosen(unified(without_asides(said, names)), names, cut), said, cut)
 
 
 def _tallied(found: Iterable[Found], said: str, cut: bool) -> Parsed:

@@ -49,7 +49,8 @@ _OPTION = re.compile(
 _BESIDE = re.compile(r"(?P<mark>[0-9]{1,9})\s?\((?![0-9]{4}\))(?P<title>.+)\)\W{0,2}\Z")
 _LABEL = re.compile(r":|=|\b(?:is|are)\b")
 NOT_RANKED = re.compile(
-    r"(?:\bnot|\bnever|n['’]t)[\s_]+(?:be[\s_]+)?recommend|\b(?:avoid|exclud|dislik|least|worst)"
+    r"(?:\bnot|\bnever|n['’]t)[\s_]+(?:be[\s_]+)?recommend|\b(?:avoid|exclud|dislik)"
+    r"|(?<!to[\s_])\b(?:least|worst)"
     r"|^\s*(?:watched|seen|history)\s*$",
     re.IGNORECASE,
 )
@@ -296,7 +297,16 @@ def _numbers_in(text: str, names: Names) -> list[Place]:
 
 
 def _divided(text: str, names: Names) -> list[Place]:
-    """The titles of a line that is a list of them, divided by commas or semicolons."""
+    """The titles of a line that is a list of them, divided by commas or semicolons.
+
+    They may stand behind a label.
+    """
+    label, _, rest = text.partition(": ")
+    labelled = rest and not re.search(r"""[,;"'\[{]""", label)
+    return _parts(text, names) or (_parts(rest, names) if labelled else [])
+
+
+def _parts(text: str, names: Names) -> list[Place]:
     parts = re.split(r"[,;]", text)
     if not 1 < len(parts) <= _MOST_DIVIDED:
         return []

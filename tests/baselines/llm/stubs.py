@@ -71,6 +71,9 @@ class Stub:
     def prompts(self, call: Likelihoods) -> int:
         return 1
 
+    def longest(self, call: Call) -> tuple[int, int]:
+        return 1, call.sampling.max_tokens if isinstance(call, Chat) else 1
+
 
 def said(*turns: str) -> tuple[Message, ...]:
     """A conversation that the user begins."""

@@ -68,7 +68,7 @@ def test_a_card_means_the_very_words(tmp_path: Path) -> None:
         (Listwise, "letters-asked", 'candidates = "lettered", and .* with numbered'),
         (Pointwise, "likelihood", r"has no slot \{candidate\}, so nothing would be ranked"),
         (Listwise, "likelihood", r"has no slot \{candidates\}, so nothing would be ranked"),
-        (Pairwise, "select", r"has the slot \{count\}, which this ranker does not fill"),
+        (Pairwise, "select", r"has the slot \{k\}, which this ranker does not fill"),
     ],
 )
 def test_a_prompt_whose_answers_a_ranker_cannot_read_is_refused(ranker, named, said) -> None:
@@ -85,8 +85,10 @@ def test_every_slot_has_its_kind(tmp_path: Path) -> None:
 
 
 def test_titles_are_asked_for_behind_dashes_or_numbers() -> None:
-    for named in ("select", "listwise-sequential"):
-        assert Listwise(model={}, prompt=prompt(named), answer="titles").template.name == named
+    for ranker, named in ((SelectK, "select"), (Listwise, "listwise-sequential")):
+        assert ranker(model={}, prompt=prompt(named), answer="titles").template.name == named
+    with pytest.raises(CardRefused, match=r"has the slot \{count\}, which this ranker does not"):
+        SelectK(model={}, prompt=prompt("listwise-sequential"))  # it asks for all of them
 
 
 def test_digests_do_not_depend_on_the_platform(tmp_path: Path) -> None:

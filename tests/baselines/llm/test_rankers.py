@@ -18,6 +18,7 @@ from baselines.llm.listwise import Listwise
 from baselines.llm.model import Answer, Message, weighed
 from baselines.llm.pairwise import Pairwise, bradley_terry, paired
 from baselines.llm.pointwise import Pointwise
+from baselines.llm.prompts import Template
 from baselines.llm.ranker import Talking
 from baselines.llm.select import SelectK
 from baselines.llm.sliding import SlidingWindow
@@ -343,6 +344,9 @@ class NamesThree:
     def prompts(self, call) -> int:
         return 1
 
+    def longest(self, call) -> tuple[int, int]:
+        return 1, call.sampling.max_tokens
+
 
 @pytest.mark.parametrize(
     ("ranker", "count", "status"),
@@ -430,3 +434,42 @@ def test_strengths_are_those_of_the_likeliest_model_although_few_pairs_met() -> 
     # Where the likelihood is greatest, each has won as often as its strength lets expect.
     won = np.where(met, np.nan_to_num(wins) + 0.05, 0).sum(axis=1)
     np.testing.assert_allclose(np.where(met, 1.1 * chance, 0).sum(axis=1), won, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["json", "titles"])
+def test_so_many_are_asked_for_as_are_wanted(toy, tmp_path, form: str) -> None:
+    """In words, and in the schema that a server holds the answer to."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "user.txt").write_text("After {history} choose the {k} best of\n{candidates}")
+    marks = "numbered" if form == "json" else "list"
+    (mine / "template.toml").write_text(
+        f'description = "Mine."\n[slots]\nhistory = "list"\nk = "number"\ncandidates = "{marks}"\n'
+    )
+    named = f"{mine}@{Template(mine).digest}"
+    ranker = SelectK(model=MODEL, prompt=named, answer=form, k=3)
+    ranker.fit(toy.view("ranking", "test", 0, ["title"]))
+    (about,) = ranker.abouts([toy.requests("test", "ranking")[0]])
+    call = ranker.call(about, range(20))
+    assert "choose the 3 best" in call.messages[-1].content
+    if form == "titles":
+        assert call.sampling.schema is None
+        return
+    numbers = call.sampling.schema["properties"]["ranking"]
+    assert (numbers["minItems"], numbers["maxItems"]) == (3, 3)
+    assert numbers["items"]["maximum"] == 20
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Letters(model={}, prompt=prompt("letters"), calibrate="False"), "calibrate: exp"),
+        (lambda: TitleLikelihood(model={}, prompt=prompt("likelihood"), prior="off"), "prior: exp"),
+        (lambda: TitleLikelihood(model={}, prompt=prompt("likelihood"), per_token=0), "per_token"),
+        (lambda: Letters(model={}, prompt=5), "prompt: expected a name in quotation marks"),
+        (lambda: Letters(model={}, prompt=prompt("letters"), hint=5), "hint: expected a name"),
+    ],
+)
+def test_what_is_neither_true_nor_false_or_no_name_is_refused(make, said: str) -> None:
+    with pytest.raises(CardRefused, match=said):
+        make()

@@ -12,11 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from baselines.llm.letters import Letters
-from baselines.llm.model import Answer, Likelihoods, Message, Usage
+from baselines.llm.model import Answer, Chat, Likelihoods, Message, Usage
 from baselines.llm.models.endpoint import Endpoint
+from baselines.llm.models.langchain import LangChain
 from baselines.llm.planning import at_most, expected
 from baselines.llm.pointwise import Pointwise
-from llm4rec_bench import BenchError, Task, TaskView, load_method, read_card
+from llm4rec_bench import BenchError, CardRefused, Task, TaskView, load_method, read_card
 from llm4rec_bench.recording import Budget, Recording
 from llm4rec_bench.run.execute import execute, planned
 from llm4rec_bench.submission import Card
@@ -190,6 +191,78 @@ def test_two_recordings_that_are_written_at_once_are_both_kept(tmp_path) -> None
         assert Recording(recording.path).get(str(number) * 64) == b"{}"
 
 
+def test_a_recording_that_is_finished_takes_nothing_from_one_that_is_being_written(
+    tmp_path,
+) -> None:
+    """A packed and a plain run at once: the one ends, the other goes on and is killed."""
+    one, other = (Recording(tmp_path / f"a.recording.jsonl{ending}") for ending in ("", ".gz"))
+    one.put("1" * 64, b"{}")
+    other.put("2" * 64, b"{}")
+    one.finish()
+    other.put("3" * 64, b"{}")
+    other.close()
+    for path in (one.path, other.path):
+        found = Recording(path)
+        assert all(found.get(number * 64) == b"{}" for number in "123")
+
+
+def test_rows_of_a_replay_and_of_a_run_are_never_in_one_file(toy, tmp_path, fickle) -> None:
+    """Whichever is broken off, and whichever follows it."""
+    kept = run(card(), toy, tmp_path / "kept" / "a.jsonl")
+    fickle.taste = lambda title, place: -sum(map(ord, title)) % 89
+    lively = run(card(), toy, tmp_path / "lively" / "a.jsonl")
+    assert lively[1:] != kept[1:]
+
+    class Breaks(Recording):
+        left = 100
+
+        def get(self, key):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().get(key)
+
+    def go(path: Path, recording: Recording) -> None:
+        with recording:
+            execute(card(), toy, "ranking", path, batch=16, recording=recording)
+
+    theirs = tmp_path / "kept" / "a.recording.jsonl"
+    path = tmp_path / "first" / "a.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        go(path, Breaks(theirs, replay=True))
+    go(path, Recording(path.with_name("a.recording.jsonl")))
+    assert path.read_bytes().splitlines() == lively
+
+    path = tmp_path / "second" / "a.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        go(path, Breaks(path.with_name("a.recording.jsonl")))
+    go(path, Recording(theirs, replay=True))
+    assert path.read_bytes().splitlines() == kept
+
+
+def test_a_row_of_which_something_may_still_come_is_not_said_to_be_refused(
+    toy, tmp_path, fickle
+) -> None:
+    """Else a run that goes on would keep it, and its replay would not have it."""
+    titles = toy.items.texts
+    fickle.fails = {f"\n{titles[0]}": "refusal"} | {f"\n{one}": "timeout" for one in titles[1:]}
+    rows = [json.loads(line) for line in run(card("Pointwise"), toy, tmp_path / "a.jsonl")[1:]]
+    assert {row["status"] for row in rows} == {"timeout"}
+    fickle.fails = {f"\n{titles[0]}": "refusal"}
+    made = run(card("Pointwise"), toy, tmp_path / "a.jsonl")
+    assert run(card("Pointwise"), toy, tmp_path / "b.jsonl", replay=True) == made
+    assert all(json.loads(line)["items"] for line in made[1:])
+
+
+def test_half_a_sign_is_none(toy, tmp_path, fickle, monkeypatch) -> None:
+    """As libraries hand it on that read JSON with Python's own reader."""
+    broken = Answer("half \ud83d", logprobs=[-1.0] * 20, reason="\udc00")
+    monkeypatch.setattr(Fickle, "answer", lambda self, call: broken)
+    made = run(card(), toy, tmp_path / "a.jsonl")
+    assert run(card(), toy, tmp_path / "b.jsonl", replay=True) == made
+    assert '"text":"half ?"' in (tmp_path / "a.recording.jsonl").read_text("utf-8")
+
+
 def test_an_answer_without_end_does_not_make_the_others_unreadable(
     toy, tmp_path, fickle, monkeypatch
 ) -> None:
@@ -231,6 +304,17 @@ def test_a_plan_is_what_is_then_asked(toy, tmp_path, fickle) -> None:
         recording = Recording(tmp_path / kind / "a.recording.jsonl")
         assert planned(card(kind, runs=2), toy, "ranking", show, "test").calls == 0
         fickle.calls.clear()
+
+
+def test_a_call_that_failed_is_planned_once_however_many_ask_for_it(toy, tmp_path, fickle) -> None:
+    fickle.fails = {"": "timeout"}
+    run(card("Pointwise", runs=2), toy, tmp_path / "a.jsonl")
+    recording = Recording(tmp_path / "a.recording.jsonl")
+
+    def show(seed: int) -> TaskView:
+        return toy.view("ranking", "test", seed, ["title"], recording=recording)
+
+    assert planned(card("Pointwise", runs=2), toy, "ranking", show, "test").calls == 300 * 20
 
 
 def test_a_budget_is_never_passed_and_what_was_answered_is_kept(toy, tmp_path, fickle) -> None:
@@ -282,10 +366,27 @@ def test_what_earlier_commands_spent_counts_against_the_limit(toy, tmp_path, fic
 
 @pytest.mark.parametrize(("titles", "prompts"), [(("Yes", "No"), 1), (("Alien", "Star Wars"), 2)])
 def test_a_conversation_is_paid_for_as_often_as_it_is_sent(titles, prompts: int) -> None:
-    model = Endpoint(model="none")
     call = Likelihoods((Message("user", "x" * 400),), titles)
-    assert expected(model, call) == (prompts * 100, prompts)
-    assert at_most(model, call)[0] > prompts * 400
+    assert expected(Endpoint(model="none"), call) == (prompts * 100, prompts)
+    with ChatServer(OPENAI) as server:
+        model = Endpoint(model="chatter", base_url=f"{server.address}/v1")
+        assert prompts * 400 < at_most(model, call)[0] < prompts * 600
+
+
+def test_a_limit_goes_by_the_tokens_that_the_server_makes_of_the_options() -> None:
+    """Where it makes two of a letter and its blank, the prompt is sent once for each letter."""
+    call = Likelihoods((Message("user", "x" * 400),), ("A", "B"))
+    with ChatServer(VLLM) as server:
+        model = Endpoint(model="chatter", base_url=f"{server.address}/v1")
+        assert at_most(model, call)[0] < 600
+        model._words.update(A=[1, 2], B=[1, 3])
+        assert at_most(model, call)[0] > 800
+
+
+def test_no_limit_is_promised_where_nothing_says_how_long_answers_are() -> None:
+    model = LangChain(system="a:b", per_call=False)
+    with pytest.raises(CardRefused, match="leave out --spend, or per_call"):
+        at_most(model, Chat((Message("user", "x"),)))
 
 
 @pytest.mark.parametrize("counted", [Usage(), Usage(prompt=1), Usage(completion=1)])
@@ -371,8 +472,7 @@ completion = 2.0
 """
 
 
-def test_the_command_line_plans_spends_records_and_replays(bench, toy, tmp_path, fickle) -> None:
-    folder = tmp_path / "fickle"
+def card_file(folder: Path, tracks: list[str]) -> None:
     folder.mkdir()
     (folder / "submission.toml").write_text(
         f'''name = "fickle"
@@ -386,9 +486,14 @@ system = "{__name__}:FickleLetters"
 params = {{ model = {{ kind = "openai", model = "none" }}, prompt = "{prompt("letters")}" }}
 reads = ["title"]
 tasks = ["toy-v1"]
-tracks = ["ranking"]
+tracks = {json.dumps(tracks)}
 '''
     )
+
+
+def test_the_command_line_plans_spends_records_and_replays(bench, toy, tmp_path, fickle) -> None:
+    folder = tmp_path / "fickle"
+    card_file(folder, tracks=["ranking"])
     (tmp_path / "prices.toml").write_text(PRICES)
     priced = ["--prices", tmp_path / "prices.toml"]
     code, out, err = bench("run", folder, "--dry-run", *priced)
@@ -418,7 +523,29 @@ tracks = ["ranking"]
     code, out, _ = bench("run", folder, "--replay")
     assert (code, out) == (0, "runs/fickle/toy-v1.ranking.jsonl\n")
     assert len(fickle.calls) == asked
-    code, out, err = bench("score", *Path("runs/fickle").iterdir())
-    assert (code, err) == (0, "")  # the recordings among them are no runs, and are left alone
+    unfinished = Path("runs/fickle/toy-v1.ranking.jsonl.partial")
+    runs = [path for path in Path("runs/fickle").iterdir() if path != unfinished]
+    assert len(runs) > 1  # the recordings among them are no runs, and are left alone
+    code, out, err = bench("score", *runs)
+    assert (code, err) == (0, "")
     again = Path("runs/fickle/toy-v1.ranking.jsonl").read_bytes()
     assert gzip.decompress((folder / "toy-v1.ranking.jsonl.gz").read_bytes()) == again
+
+
+def test_a_limit_holds_over_all_run_files_of_a_command_however_often_it_is_given(
+    bench, toy, tmp_path, fickle
+) -> None:
+    """What a track has cost that is finished, or not begun, counts for all of them."""
+    card_file(tmp_path / "fickle", tracks=["ranking", "ranking-popular"])
+    (tmp_path / "prices.toml").write_text(PRICES)
+    command = ["run", tmp_path / "fickle", "--prices", tmp_path / "prices.toml"]
+    code, _, _ = bench(*command, "--track", "ranking")
+    assert code == 0
+    finished = sum(Stub.answer(fickle, call).usage.prompt for call in fickle.calls) / 1e6
+    asked = len(fickle.calls)
+    for _ in range(3):
+        code, _, err = bench(*command, "--spend", f"{finished + 0.002:.6f}")
+        assert code == 1
+        assert "could pass the limit" in err
+    spent = sum(Stub.answer(fickle, call).usage.prompt for call in fickle.calls[asked:]) / 1e6
+    assert spent <= 0.002

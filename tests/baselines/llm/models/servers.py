@@ -36,6 +36,9 @@ class Does:
     tokenises: bool = False
     chats_as_tokens: bool = False
     echo: bool = False
+    newer: bool = False
+    """Takes `max_completion_tokens` and the temperature 1, and refuses others, as OpenAI says it.
+    """
 
 
 LLAMA = Does(10_000, schema=True, seed=True, goes_on=True, repeats=True, tokenises=True)
@@ -182,6 +185,8 @@ def chat(body: dict, does: Does, number: int) -> Reply:
     """An answer that tells what was understood."""
     last = body["messages"][-1]
     more: dict[str, Any] = {}
+    if does.newer and (odd := _unsupported(body)):
+        return 400, {"error": {"message": f"{odd} is not supported", "param": odd}}
     if does.most and body.get("logprobs"):
         if body["top_logprobs"] > does.most:
             return 400, {"error": {"message": f"top_logprobs must be at most {does.most}"}}
@@ -198,6 +203,12 @@ def chat(body: dict, does: Does, number: int) -> Reply:
     elif body.get("temperature"):
         text = f"words {body.get('seed') if does.seed else number}"
     return 200, said(text, **more)
+
+
+def _unsupported(body: dict) -> str | None:
+    if "max_tokens" in body:
+        return "max_tokens"
+    return "temperature" if body.get("temperature", 1.0) != 1.0 else None
 
 
 def likely(count: int, last: dict) -> list[dict]:

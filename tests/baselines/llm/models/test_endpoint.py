@@ -107,6 +107,43 @@ def test_a_chat_is_asked_as_it_is_described(server) -> None:
     }
 
 
+def test_a_model_with_other_words_for_its_limit_and_one_temperature_is_found_out() -> None:
+    """As OpenAI's newer ones are: what they do not take is not sent, nor complained of."""
+    with ChatServer(Does(20, schema=True, seed=True, newer=True)) as server:
+        model = at(server, limit="max_completion_tokens")
+        letters = Likelihoods(said("Which?"), ("A", "B"))
+        answers = asked(
+            model, Chat(said("Best?"), Sampling(temperature=1.0, schema=SCHEMA)), letters
+        )
+        assert [answer.status for answer in answers] == ["ok", "ok"]
+        assert answers[0].text == '{"best": "A"}'
+        assert "tells no" not in model.summary()
+        with pytest.raises(ModelUnavailable, match='add limit = "max_completion_tokens"'):
+            asked(at(server), letters)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"error": ERROR["error"]},
+        {
+            "choices": [
+                {
+                    "message": {"content": None, "refusal": f"not with {KEY}"},
+                    "finish_reason": "stop",
+                }
+            ]
+        },
+    ],
+)
+def test_a_key_that_a_server_repeats_is_not_kept(server, more) -> None:
+    server.state.odd["Hello"] = [(200, more)]
+    (answer,) = asked(at(server, retries=0), "Hello")
+    assert answer.status in ("api_error", "refusal")
+    assert KEY not in answer.reason
+    assert "…" in answer.reason
+
+
 def test_answers_are_those_of_their_calls_in_whatever_order_they_are_asked(server) -> None:
     model, texts = at(server, concurrency=5), [f"number {number}" for number in range(23)]
     for order in (texts, texts[::-1]):
