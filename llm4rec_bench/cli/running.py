@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +71,8 @@ def run(
     A run that was broken off continues with the same command; a finished one is kept. What a
     language model answers is recorded beside the run file, and never asked for twice.
     """
-    from llm4rec_bench.errors import UsageError, printable
-    from llm4rec_bench.recording import Budget, Recording
-    from llm4rec_bench.store import load_task
-    from llm4rec_bench.submission import read_card
+    from llm4rec_bench.errors import printable
+    from llm4rec_bench.recording import Budget, Recording, recording_of
 
     if replay and dry_run:
         raise click.BadParameter("--replay asks nothing, so there is nothing to plan")
@@ -85,7 +85,31 @@ def run(
     price, currency, priced_as = _price(table, model)
     budget = None if price is None or spend is None else Budget(spend, price.of, currency)
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: a card may name your own module
-    asked: list[tuple[Card, Task, str, Path, Path]] = []
+    ending = f"{'' if split == 'test' else f'.{split}'}.jsonl{'.gz' * compress}"
+    asked = deque(_asked(cards, params, task_names, tracks, out, ending))
+    if budget is not None and not replay:
+        for *_, path in asked:  # what all have cost counts before the first call
+            Recording(recording_of(path), budget=budget)
+    while asked:  # what is done is let go, and what its task has read with it
+        folder, card, task, track, path = asked.popleft()
+        recording = Recording(_recorded(folder, path, replay), replay, budget)
+        if dry_run:
+            plan = _plan_one(card, task, track, split, recording, price, f"{currency} {priced_as}")
+            if shows:
+                click.echo("\n".join(printable(line, 10_000) for line in plan.splitlines()))
+        else:
+            _run_one(card, task, track, path, split, batch, overwrite, recording)
+
+
+def _asked(
+    cards: tuple[Path, ...], params: tuple[str, ...], task_names: tuple[str, ...],
+    tracks: tuple[str, ...], out: Path | None, ending: str,
+) -> Iterator[tuple[Path, Card, Task, str, Path]]:  # fmt: skip
+    """All that a command is to run: folder and card, task and track, and its run file."""
+    from llm4rec_bench.errors import UsageError
+    from llm4rec_bench.store import load_task
+    from llm4rec_bench.submission import read_card
+
     for folder in cards:
         card = _with_params(read_card(folder), params)
         names = task_names or tuple(card.tasks)
@@ -94,21 +118,8 @@ def run(
         for name in names:
             task = load_task(name)
             for track in tracks or card.tracks_of(task.recipe.tracks):
-                suffix = "" if split == "test" else f".{split}"
-                file = f"{task.id}.{track}{suffix}.jsonl{'.gz' if compress else ''}"
-                path = (out or Path("runs") / card.name) / file
-                asked.append((card, task, track, path, _recorded(folder, path, replay)))
-    if budget is not None and not replay:
-        for *_, recorded in asked:
-            Recording(recorded, budget=budget)  # what all have cost counts before the first call
-    for card, task, track, path, recorded in asked:
-        recording = Recording(recorded, replay, budget)
-        if dry_run:
-            plan = _plan_one(card, task, track, split, recording, price, f"{currency} {priced_as}")
-            if shows:
-                click.echo("\n".join(printable(line, 10_000) for line in plan.splitlines()))
-        else:
-            _run_one(card, task, track, path, split, batch, overwrite, recording)
+                file = f"{task.id}.{track}{ending}"
+                yield folder, card, task, track, (out or Path("runs") / card.name) / file
 
 
 def _recorded(folder: Path, run: Path, replay: bool) -> Path:
