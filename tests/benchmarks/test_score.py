@@ -86,11 +86,17 @@ def test_a_packed_file_costs_its_unpacking_and_no_more(benchmark, folder: Path) 
     packed = folder / "run.jsonl.gz"
     with (folder / "run.jsonl").open("rb") as plain, gzip.open(packed, "wb", 1) as file:
         shutil.copyfileobj(plain, file)
-    plainly = own(folder)["cpu"][-1]
-    unpacking = scoring.measured("unpacking", folder)["cpu"][-1]
-    both = benchmark.pedantic(own, args=(folder, packed.name), rounds=1)["cpu"][-1]
-    benchmark.extra_info.update(plain=plainly, unpacking=unpacking, packed=both)
-    assert both < 1.2 * (plainly + unpacking)
+    kinds = {"plain": ("ours",), "unpacking": ("unpacking",), "packed": ("ours", packed.name)}
+    took = dict.fromkeys(kinds, 0.0)
+
+    def one_round() -> None:
+        for kind, (what, *more) in kinds.items():
+            took[kind] += scoring.measured(what, folder, *more)["cpu"][-1]
+
+    # In turns and added up: what slows the machine for some seconds slows all three.
+    benchmark.pedantic(one_round, rounds=4)
+    benchmark.extra_info.update(took)
+    assert took["packed"] < 1.2 * (took["plain"] + took["unpacking"])
 
 
 def test_the_table_in_the_readme_is_that_of_the_results() -> None:
